@@ -4,6 +4,7 @@ The store is opened read-only. What a page shows is made by plain functions of t
 remembered until the store changes, for all sessions together: `Board.recall`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -194,7 +195,7 @@ def choose(
     """Let the user choose one of several; `show` must tell the options apart.
 
     What is shown is also what stands in the address, so it must not depend on other options. An
-    address may also have the beginning of it, or of a run's id.
+    address may also have the beginning of it, or of a run's id, or more of it in brackets.
     """
     _read_address(label, options, key, show)
     chosen = st.selectbox(
@@ -262,6 +263,7 @@ def _read_address(
             option
             for shown, option in told.items()
             if shown.startswith(name)
+            or name.startswith(f"{shown} (")
             or (isinstance(option, Run) and option.run_id.startswith(name))
         ]
         if name in told or len(alike) == 1:
@@ -385,10 +387,13 @@ def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> N
 
 def say(sentence: str, about: str = "") -> None:
     """Show what a page answers first, in large letters, and a line below; both may hold data."""
-    shown = f'<div class="mipo-headline" role="status">{escape(markup.visible(sentence))}</div>'
+    text = _P.sub(r'<span class="mipo-part">\1</span>', escape(markup.visible(sentence)))
+    shown = f'<div class="mipo-headline" role="status">{text}</div>'
     st.html(shown + (markup.line(about) if about else ""))
 
 
+_P = re.compile(r"\b(p (?:=|&lt;) [\d.]*\d)")
+"""A p-value in HTML, which is not broken."""
 _INK = {"light": "#4A4F59", "dark": "#D5D7DC"}
 """Of what is written on a plot: Streamlit's own greys are too faint to read."""
 

@@ -152,7 +152,7 @@ def ask_again(
         versus = f"run {runs[1].run_id[:12]}" if runs[1] else "the references"
         raise DataError(
             f"{judge.name} has no verdict on run {runs[0].run_id[:12]} against {versus}: judge "
-            "it first"
+            "the run first"
         )
     chosen = {task: sample.of([row.item_key for row, _ in of]) for task, of in tasks.items()}
     wanted = [tasks[task][place][0] for task, places in chosen.items() for place in places]

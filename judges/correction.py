@@ -81,14 +81,15 @@ def rogan_gladen(
     won, lost = both & (true == 1), both & (true == 0)
     if not won.any() or not lost.any():
         raise DataError(
-            "the correction needs items that people call a win and ones they call a loss"
+            "the correction needs items that people call a win and items that they call a loss"
         )
     sensitivity, specificity = float(said[won].mean()), float(1 - said[lost].mean())
     skill = sensitivity + specificity - 1
     if skill <= 0:
         raise DataError(
-            f"the judge is no better than chance on the labelled items (sensitivity "
-            f"{sensitivity:.2f}, specificity {specificity:.2f}): nothing can be corrected with it"
+            "the judge is not better than chance on the labelled items (sensitivity "
+            f"{sensitivity:.2f}, specificity {specificity:.2f}), so its win rate cannot be "
+            "corrected"
         )
     rate = float(said[known].mean())
     value = (rate + specificity - 1) / skill
@@ -111,7 +112,7 @@ def _outcomes(
     both = ~np.isnan(said + true)
     if both.sum() < 2:
         raise DataError(
-            f"{both.sum()} items have the outcome of both judge and people: a correction needs "
+            f"{both.sum()} items have both a verdict of the judge and a label: a correction needs "
             "at least two"
         )
     return said, true, both
@@ -133,7 +134,10 @@ def _corrected(value: float, parts: Floats, items: tuple[Mask, Mask], groups: La
     of_all = min(int(ids.max()) + 1 for ids in kinds)
     labelled = min(int(ids.max()) + 1 for ids in dependence.kinds(both))
     if labelled < 2:
-        raise DataError("people labelled items of one group only: nothing is known of others")
+        raise DataError(
+            "all labelled items are of one prompt group, so nothing is known about others: label "
+            "more"
+        )
     scarce = labelled / (labelled - 1) * (of_all - 1) / of_all
     error = np.sqrt(covariance(parts[known][:, None], kinds)[0, 0] * scarce)
     reach = float(t_quantile(labelled - 1) * error)

@@ -12,6 +12,8 @@ prompt, the texts and the label are needed. Public sets are read in their own fo
     judgebench   dataset=...,response_model=....jsonl, with or without a judge's replies
     pandalm      testset-v1.json (three people), and NAME-testset-v1.json beside it
     psoups       a list of {"prompt", "chosen", "rejected", "ground_truth_persona", ...}
+
+Personalized RewardBench is read with its items, in tasks/pairs.py.
 """
 
 from collections import Counter
@@ -78,10 +80,10 @@ def read_pairs(source: Path | str) -> tuple[LabelledPair, ...]:
         found = map(without_nulls, found)
     pairs = tuple(_pair(where, row) for where, row in found)
     if not pairs:
-        raise DataError(f"{source} holds no pairs")
+        raise DataError(f"{source} contains no pairs")
     repeated = [name for name, n in Counter(pair.pair_id for pair in pairs).items() if n > 1]
     if repeated:
-        raise DataError(f"{source}: the pair_id {repeated[0]!r} is there more than once")
+        raise DataError(f"{source}: the pair_id {repeated[0]!r} is used more than once")
     return pairs
 
 
@@ -296,7 +298,7 @@ def _pandalm(path: Path) -> Iterator[PairRow]:
         return
     beside = path.parent / PANDALM_PAIRS
     if not beside.is_file():
-        raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
+        raise DataError(f"{path} has verdicts but not their pairs: put {PANDALM_PAIRS} beside it")
     said = {str(row["idx"]): row for row in rows}
     for pair, _ in pair_rows("pandalm", beside):
         yield pair, said.get(pair.pair_id, {})

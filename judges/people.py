@@ -68,7 +68,7 @@ def people_pairs(store: Store, names: Sequence[str]) -> tuple[LabelledPair, ...]
         )
     if not made:
         raise DataError(
-            f"{len(labels)} labelled pairs in {store.name}, and not one with a majority and both "
+            f"{store.name} has {len(labels)} labelled pairs, but none with a majority and both "
             "texts: label more"
         )
     return tuple(made)

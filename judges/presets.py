@@ -183,8 +183,8 @@ def load_judge(
     protocol = protocol or preset.protocol or "rubric"
     if preset.prompt and preset.protocol not in {None, protocol}:
         raise ConfigError(
-            f"the judge's preset {named.name} has a prompt for the protocol {preset.protocol}: ask "
-            f"it by that one, not by {protocol}"
+            f"the preset {named.name} has a prompt for the protocol {preset.protocol}, so it "
+            f"cannot be asked as {protocol}"
         )
     if prompt_file is None and preset.prompt:
         prompt_file = Path(named.name).parent / preset.prompt
@@ -220,7 +220,9 @@ def _described(named: ModelName) -> tuple[str, Preset]:
     own = Path(named.name).stem if named.name.endswith(_YAML) else named.name
     name = named.label if preset is None else own
     if "|" in name or "\n" in name:
-        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+        raise ConfigError(
+            f"the judge's name {name!r} contains '|', which is not allowed in a signature"
+        )
     return name, preset or Preset(description="", backend=named.text)
 
 
@@ -243,14 +245,14 @@ def family_preset(model: str | None) -> str:
     """
     if model is None:
         raise ConfigError(
-            "the judge 'family' is chosen by the model under evaluation, and here is none: name a "
-            f"judge, such as {' or '.join(_FAMILIES.values())}"
+            "the judge 'family' depends on the model that is evaluated, and there is none here: "
+            f"name a judge, such as {' or '.join(_FAMILIES.values())}"
         )
     family = family_of(model)
     if family is None:
         raise ConfigError(
-            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model} is "
-            "neither, by its config.json or its name: name a judge"
+            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model} is neither "
+            "(by its config.json or its name): name a judge"
         )
     return _FAMILIES[family]
 

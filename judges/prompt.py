@@ -152,7 +152,7 @@ def make_prompt(
         raise ConfigError(f"prompt {name}: {error}; write {{{{ for a literal brace") from None
     found = [slot for _, slot, _, _ in parts if slot is not None]
     if any(spec or conversion for _, _, spec, conversion in parts):
-        raise ConfigError(f"prompt {name}: slots take no format; write {{name}} only")
+        raise ConfigError(f"prompt {name}: a slot has no format: write only {{name}}")
     for slot in found:
         if slot not in required | optional | {MARK}:
             allowed = _list(required | optional | {MARK})
@@ -160,7 +160,7 @@ def make_prompt(
         if slot != MARK and found.count(slot) > 1:
             raise ConfigError(f"prompt {name} uses the slot {{{slot}}} twice")
     if missing := required - set(found):
-        raise ConfigError(f"prompt {name} lacks the slots {_list(missing)}")
+        raise ConfigError(f"prompt {name} does not contain the slots {_list(missing)}")
     return Prompt(name=name, text=text, slots=frozenset(found))
 
 

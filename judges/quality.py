@@ -338,7 +338,7 @@ def order_report(readings: Sequence[PairReading]) -> OrderReport:
     """
     asked = [(r.straight, r.swapped, r.pair.label) for r in readings if r.both_orders]
     if not asked:
-        raise DataError("no pair was judged in both orders, so places cannot be compared")
+        raise DataError("no pair was judged in both orders, so the orders cannot be compared")
     n = len(asked)
     firsts, seconds, labels = zip(*asked, strict=True)
     sign: dict[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}

@@ -306,22 +306,22 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
         where, fields = without_nulls(row) if columnar else row
         line = validated(where, StoredReply, {"reply": None} | fields if columnar else fields)
         if line.pair_id not in known:
-            raise DataError(f"{where}: no pair has the id {line.pair_id!r}")
+            raise DataError(f"{where}: there is no pair with the id {line.pair_id!r}")
         if (line.shown_first is None) == (line.response is None):
-            raise DataError(f"{where}: give shown_first (a choice) or response (a rating)")
+            raise DataError(f"{where}: give shown_first (for a choice) or response (for a rating)")
         if rates is None:
             rates = line.response is not None
         if rates != (line.response is not None):
-            raise DataError(f"{where}: the lines before are of the other kind, choice or rating")
+            raise DataError(f"{where}: choices and ratings cannot be in one file")
         own = found.setdefault(line.pair_id, {})
         if line.place in own:
-            raise DataError(f"{where}: this reply to pair {line.pair_id!r} is there twice")
+            raise DataError(f"{where}: there are two such replies to the pair {line.pair_id!r}")
         wishes = len(known[line.pair_id].item().preferences) if rates else 1
         if not 0 <= line.preference < wishes:
-            raise DataError(f"{where}: the pair has {wishes} preferences, counted from 0")
+            raise DataError(f"{where}: the pair has {wishes} preferences, which are counted from 0")
         own[line.place] = line
     if rates is None:
-        raise DataError(f"{path} holds no replies")
+        raise DataError(f"{path} contains no replies")
     if rates:
         return tuple(_stored_ratings(pair, found.get(pair.pair_id, {})) for pair in pairs)
     both = any(len(own) > 1 for own in found.values())
@@ -371,7 +371,7 @@ def read_set_replies(name: str, path: Path) -> tuple[PairReading, ...]:
         found = [_SETS[name](pair, row) for pair, row in rows] if name in _SETS else [None]
     readings = tuple(reading for reading in found if reading is not None)
     if not readings:
-        raise DataError(f"{path} holds pairs of {name} and no replies to them")
+        raise DataError(f"{path} contains pairs of {name}, but no replies to them")
     return readings
 
 

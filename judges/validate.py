@@ -295,8 +295,8 @@ def attack_report(duels: Sequence[HostileDuel], *, signature: Signature = NOTHIN
         if first is not None:
             why = first.trouble or next(iter(first.unread), "")
         raise DataError(
-            f"the judge gave no verdict in any of {len(duels)} duels with hostile responses; the "
-            f"first has none because: {why}"
+            f"the judge gave no verdict on any of {len(duels)} pairs with a hostile response; the "
+            f"reason for the first is: {why}"
         )
     kinds: list[Kind | None] = [None, *dict.fromkeys(duel.attack.kind for duel in decided)]
     of_kind = {kind: [d for d in duels if kind in {None, d.attack.kind}] for kind in kinds}

@@ -34,7 +34,7 @@ def read_items(source: Path | str) -> Iterator[Item]:
     """
     path = Path(source)
     if path.is_file() and not path.stat().st_size:
-        raise DataError(f"{path} is empty: an item file holds one JSON object per line")
+        raise DataError(f"{path} is empty: an item file has one JSON object on each line")
     return _read(source, read_rows(source, exact=True))
 
 
@@ -65,7 +65,9 @@ def _read(source: Path | str, rows: Iterable[FileRow]) -> Iterator[Item]:
         first[item.item_id] = place
         yield item
     if not first:
-        raise DataError(f"{source} holds no items: an item file holds one object per line")
+        raise DataError(
+            f"{source} contains no items: an item file has one JSON object on each line"
+        )
 
 
 def _item(row: FileRow) -> Item:
@@ -114,12 +116,13 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
             for item in items:
                 if item.item_id in seen:
                     raise DataError(
-                        f"{path}: item_id {item.item_id!r} comes twice; give every item its own id"
+                        f"{path}: two items have the item_id {item.item_id!r}: give every item "
+                        "its own id"
                     )
                 seen.add(item.item_id)
                 file.write(_line(item, path))
             if not seen:
-                raise DataError(f"{path}: there are no items to write; the file was left as it was")
+                raise DataError(f"{path}: there are no items to write, so the file was not changed")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -109,7 +109,7 @@ class Preparation:
     def __post_init__(self) -> None:
         step = raw_set(self.name).items_each
         if self.languages != ("en",) and self.name != "ca":
-            raise ConfigError(f"{self.name} is English: leave --language out")
+            raise ConfigError(f"{self.name} is in English: leave --language out")
         if self.turns == "all" and self.name == "mb":
             raise ConfigError("mb has no conversations: leave --turns out")
         if min(self.n_train, self.n_test) < step or self.n_train % step or self.n_test % step:
@@ -254,7 +254,8 @@ class _Work:
             raise DataError(
                 f"{self.plan.name}: only {len(made) * self.spec.items_each} of {wanted} {split} "
                 f"items could be made ({'; '.join(reasons) or 'no more candidates'}): use another "
-                "extractor or ask for fewer; replies so far are kept and not paid for again"
+                "extractor or ask for fewer items; the replies so far are kept and not paid for "
+                "again"
             )
         return [item for index in pool if index in made for item in made[index]]
 

@@ -89,7 +89,9 @@ def read_system(given: str) -> str:
         except OSError as error:
             raise ConfigError(f"system prompt {given} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"system prompt {given} is not UTF-8: save it as that") from error
+            raise ConfigError(
+                f"system prompt {given} is not UTF-8: save the file as UTF-8"
+            ) from error
     if not text.strip():
-        raise ConfigError(f"system prompt {given!r} is blank: leave it out or give it a text")
+        raise ConfigError(f"system prompt {given!r} is empty: leave it out or give a text")
     return text.strip()

@@ -91,7 +91,7 @@ class ArcRow(QuestionRow):
         """Return the question with its choices lettered anew."""
         if self.answerKey not in self.choices.label:
             raise ValueError(f"the answer {self.answerKey!r} is none of {self.choices.label}")
-        return _choice(self.question, self.choices.text, self.choices.label.index(self.answerKey))
+        return lettered(self.question, self.choices.text, self.choices.label.index(self.answerKey))
 
 
 class MmluRow(QuestionRow):
@@ -122,10 +122,11 @@ class MmluRow(QuestionRow):
         if self.answer >= len(self.choices):
             raise ValueError(f"the answer {self.answer} is none of {len(self.choices)} choices")
         subject = re.sub(r"_(test|dev|val)$", "", file) if self.subject is None else self.subject
-        return _choice(self.question, self.choices, self.answer, subject=subject)
+        return lettered(self.question, self.choices, self.answer, subject=subject)
 
 
-def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
+def lettered(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
+    """Return a question with lettered choices, of which the one at `gold` is right."""
     lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)]
     return Item(
         item_id="-",

@@ -73,9 +73,9 @@ def refuse_overlap(parts: Mapping[str, Iterable[Item]]) -> None:
                 if other != part:
                     shown = item.user_id if kind == "user" else item.prompt[:60]
                     raise DataError(
-                        f"{kind} {shown!r} is in {other} and in {part} (item {item.item_id}): a "
-                        f"model trained on one is not tested on the other; remove the {kind} from "
-                        "one of them, or prepare them anew"
+                        f"{kind} {shown!r} is in {other} and in {part} (item {item.item_id}), but "
+                        f"a model must not be tested on what it was trained on: remove the {kind} "
+                        "from one of them, or prepare both again"
                     )
 
 

@@ -146,8 +146,8 @@ def _storable(called: str, name: str) -> str:
     """Return what a file is called, where a signature and both databases can hold that."""
     if not called.strip() or len(called) > _LONGEST or not called.isprintable() or "|" in called:
         raise ConfigError(
-            f"--suite {name!r}: a suite is called by its file's name, which goes into signatures: "
-            f"give it one of 1 to {_LONGEST} characters that can be printed, and no '|'"
+            f"--suite {name!r}: the name of the file is the name of the suite: use 1 to "
+            f"{_LONGEST} printable characters without '|'"
         )
     return called
 

@@ -122,9 +122,7 @@ def _shipped(name: str) -> Wording:
 def _own(given: str, asks: Asks) -> Wording:
     known = ", ".join(SHIPPED[asks])
     if not Path(given).is_file():
-        raise ConfigError(
-            f"--query {given}: known here are {known}, or a file; see docs/wordings.md"
-        )
+        raise ConfigError(f"--query {given}: use one of {known}, or a file (see docs/wordings.md)")
     if asks == "number":
         raise ConfigError(f"--query {given}: worked examples fix the form of a question: {known}")
     try:
@@ -183,10 +181,10 @@ def _check(wording: Wording, asks: Asks) -> None:
         raise ConfigError(f"--query {name}: {error}; write {{{{ for a brace") from None
     if unknown := sorted((slots | bare | told) - wanted):
         raise ConfigError(
-            f"--query {name}: {{{unknown[0]}}} is no slot here; known: {_list(wanted)}"
+            f"--query {name}: {{{unknown[0]}}} is not a slot here; the slots are {_list(wanted)}"
         )
     if absent := sorted(wanted - slots - told):
-        raise ConfigError(f"--query {name}: it does not show {_list(absent)}")
+        raise ConfigError(f"--query {name}: it does not contain {_list(absent)}")
     if bare != {"prompt"}:
         raise ConfigError(
             f"--query {name}: its turn without the context does not show {{prompt}}: write it "

@@ -273,7 +273,7 @@ def test_what_a_callback_cannot_do_is_said_first(texts: Path) -> None:
         ({"every": 0}, "every is 0"),
         ({"judge": "nobody"}, "unknown judge 'nobody'"),
         ({"judge": None}, "has no judge of its own"),
-        ({"judge": "family"}, "'family' is chosen by the model"),
+        ({"judge": "family"}, "'family' depends on the model"),
         ({"items": "mcq"}, "mcq has right answers"),
     ):
         with pytest.raises(ConfigError, match=told):
@@ -336,12 +336,12 @@ def test_what_rewards_need_is_said(tiny_model: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     for kinds, told in (
-        (["judge"], "needs one: judge=NAME"),
-        (["mi"], "needs the model that is trained"),
-        (["luck"], "no reward 'luck'; known: judge, mi, exact"),
+        (["judge"], "needs a judge: judge=NAME"),
+        (["mi"], "needs the loaded model that is trained"),
+        (["luck"], "unknown reward 'luck'; known: judge, mi, exact"),
     ):
         with pytest.raises(ConfigError, match=told):
             reward_funcs(*kinds, tokenizer=tokenizer)
     (exact,) = reward_funcs("exact", tokenizer=tokenizer)
-    with pytest.raises(ConfigError, match="needs the column item: train on a PromptDataset"):
+    with pytest.raises(ConfigError, match="needs the column 'item': train on a PromptDataset"):
         exact(prompts=[[]], completions=[[]], completion_ids=[[1]])

@@ -80,8 +80,8 @@ class ActorCritic:
         )
         if self.accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED}:
             raise ConfigError(
-                "PPO trains two models, a policy and its critic, and FSDP and DeepSpeed put one "
-                "into shards: start it with ddp.yaml, or add --algorithm grpo, which has no critic"
+                "PPO trains two models, a policy and a critic, and FSDP and DeepSpeed can shard "
+                "only one: start it with ddp.yaml, or add --algorithm grpo, which has no critic"
             )
         # Shared by all trainings of a process: one that was stopped between two accumulated
         # batches leaves it off, and the optimizers of the next would not move.
@@ -309,8 +309,8 @@ def _critic(job: TrainingJob) -> Any:
         )
     except ValueError:
         raise ModelError(
-            f"{job.model} ({config.model_type}) cannot be made a critic, which PPO needs: use "
-            "algorithm=grpo, which has none"
+            f"{job.model} ({config.model_type}) cannot be a critic, which PPO needs: use "
+            "algorithm=grpo, which has no critic"
         ) from None
     finally:
         logging.set_verbosity(level)

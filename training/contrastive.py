@@ -37,8 +37,8 @@ def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> Traine
     if not fitting.groups:
         reasons = ", ".join(f"{count} x {why}" for why, count in fitting.dropped.items())
         raise DataError(
-            f"not one prompt has two contexts with responses to tell apart ({reasons}): take a "
-            "suite in which several users ask the same, or raise optimization.max_length"
+            f"no prompt has two contexts with different responses ({reasons}): use a suite in "
+            "which several users ask the same, or raise optimization.max_length"
         )
 
     def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:

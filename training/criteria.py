@@ -70,18 +70,20 @@ def check_criterion(chosen_by: str, suite: Suite, items: Iterable[Item]) -> None
         if not (judge or suite.judge):
             raise ConfigError(
                 f"items.choose_by={chosen_by}: suite {suite.name} has no judge of its own: name "
-                f"one, as in {kind}:gpt-4.1"
+                f"one, such as {kind}:gpt-4.1"
             )
         lacking = [item for item in items if not _judgeable(item, kind)]
         if lacking:
             what = "preferences" if kind == "satisfied" else "preferences with a reference"
             raise ConfigError(
-                f"items.choose_by={chosen_by}: item {lacking[0].item_id} has no {what} to judge by"
+                f"items.choose_by={chosen_by}: item {lacking[0].item_id} has no {what}, so it "
+                "cannot be judged"
             )
     elif chosen_by != "loss" and (chosen_by != "accuracy" or suite.form != "answer"):
         fitting = "satisfied:JUDGE, wins:JUDGE" if suite.form == "query" else "accuracy"
         raise ConfigError(
-            f"items.choose_by is {chosen_by!r}: a sweep on {suite.name} chooses by loss, {fitting}"
+            f"items.choose_by is {chosen_by!r}: a sweep on {suite.name} can choose by loss, "
+            f"{fitting}"
         )
 
 
@@ -154,7 +156,7 @@ def by_curve(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swe
             last = max(points, key=lambda point: point.step)
             return Swept(value=value, training=training, criterion=criterion, figure=last.value)
     raise ConfigError(
-        f"{training.method} measures nothing on held-out items, so a sweep cannot choose: train "
+        f"{training.method} measures nothing on held-out items, so --sweep cannot choose: train "
         "each value with --set and compare the checkpoints"
     )
 

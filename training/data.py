@@ -121,8 +121,8 @@ class ExampleMaker:
         if not examples:
             reasons = ", ".join(f"{n} x {why}" for why, n in dropped.items()) or "no items"
             raise DataError(
-                f"{self.suite.name}: no example to learn from ({reasons}): look at the chat "
-                "template, or raise sampling.max_tokens"
+                f"{self.suite.name}: there is no example to learn from ({reasons}): check the "
+                "chat template, or raise sampling.max_tokens"
             )
         return TrainingExamples(
             examples=examples,
@@ -191,8 +191,8 @@ class ExampleMaker:
         """Rewrite the own response beside a bad one (section 5.1)."""
         if self.suite.form == "answer":
             raise ConfigError(
-                f"{self.recipe.name} rewrites what was written for a user, and {self.suite.name} "
-                "has none: take sft-gt, which rewrites after seeing the true final answer"
+                f"{self.recipe.name} rewrites responses for a user, and {self.suite.name} has no "
+                "users: use sft-gt, which rewrites them after it sees the true answer"
             )
         return self._rewritten(data, self._pairs(data), _REVISIONS["revision"])
 
@@ -200,8 +200,8 @@ class ExampleMaker:
         """Rewrite the own response after seeing the true final answer (section 5.1)."""
         if self.suite.form != "answer":
             raise ConfigError(
-                f"{self.recipe.name} needs questions with one final answer, as math and mcq have: "
-                f"for {self.suite.name} take sft-revision, or sft-solutions to learn its references"
+                f"{self.recipe.name} needs questions with one final answer, as in math and mcq: "
+                f"for {self.suite.name} use sft-revision, or sft-solutions to learn its references"
             )
         known = tuple(item for item in data.items if item.reference)
         first = self._own(replace(data, items=known))
@@ -264,9 +264,9 @@ class ExampleMaker:
         # Of several processes one draws and the others, which wait, read what it stored: what fails
         # for now would be asked again by each, and they would learn from different examples.
         if is_main_process() and (todo := missing(self.store, list_key, key)):
-            self.progress.start(f"{what} of {self.model.name}", len(asked))
-            self.progress.advance(len(asked) - len(todo))
             model = load_model(self.model, self.options, self.decoding)
+            self.progress.start(f"{what} of {self.model.name}", len(asked), model.remark)
+            self.progress.advance(len(asked) - len(todo))
             absent = [asked[place] for place in todo]
             with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
                 loaded = load_items(task, absent, Path(folder), self.decoding)
@@ -320,7 +320,8 @@ def training_items(
     """
     if suite.form not in {"query", "answer"}:
         raise ConfigError(
-            f"suite {suite.name} asks by likelihood and has nothing to train on: take mcq or math"
+            f"suite {suite.name} is scored by likelihood, so there is nothing to train on: use "
+            "mcq or math"
         )
     read = {task: load_source(task.source, data_dir, "train") for task in suite.tasks}
     seen: set[str] = set()
@@ -336,7 +337,7 @@ def training_items(
         for task, items in read.items()
     )
     if not any(one.items for one in found):
-        raise DataError(f"the training split of suite {suite.name} has no items")
+        raise DataError(f"suite {suite.name} has no training items")
     return found
 
 
@@ -422,7 +423,7 @@ def check_export(path: Path) -> None:
         ConfigError: it ends in neither .jsonl nor .parquet.
     """
     if path.suffix not in FORMATS:
-        raise ConfigError(f"--pairs {path}: the name has to end in {' or '.join(FORMATS)}")
+        raise ConfigError(f"--pairs {path}: the name must end in {' or '.join(FORMATS)}")
 
 
 def pair_table(examples: Sequence[TrainingExample]) -> Any:

@@ -86,7 +86,9 @@ def _check(job: TrainingJob, settings: DpoSettings) -> None:
     for example in (*job.examples, *job.held_out):
         if not example.chosen or not example.rejected:
             missing = "rejected" if example.chosen else "chosen"
-            raise DataError(f"item {example.item.item_id} has no {missing} response: make pairs")
+            raise DataError(
+                f"item {example.item.item_id} has no {missing} response: make pairs first"
+            )
 
 
 def tokenize(

@@ -57,7 +57,7 @@ def _alone(out: Path) -> Iterator[None]:
             fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
-                f"--out {out}: another process is training in it: wait for its end, or name "
+                f"--out {out}: another process is training there: wait until it ends, or name "
                 "another folder"
             ) from error
         except OSError:  # a file system without locks
@@ -110,9 +110,9 @@ def claim(out: Path, training_id: str, method: str) -> None:
                 )
             if found != training_id:
                 raise ConfigError(
-                    f"--out {out} holds another training ({found[:12]}; this {method} would be "
-                    f"{training_id[:12]}): name another folder, or repeat the command with which "
-                    "it began"
+                    f"--out {out} contains another training ({found[:12]}; this {method} would be "
+                    f"{training_id[:12]}): name another folder, or repeat the command that began "
+                    "it"
                 )
         elif out.exists() and not out.is_dir():
             raise ConfigError(f"--out {out} is a file: name a folder")

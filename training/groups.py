@@ -230,8 +230,9 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         is_adapter = hasattr(adapter, "disable_adapter")
         if self.state.global_step and not is_adapter:
             raise ModelError(
-                f"{path} does not hold what the reference model says of these pairs, and the model "
-                f"has moved since: start over with an empty folder in place of {self._job.out}"
+                f"{path} does not contain the reference model's numbers for these pairs, and the "
+                "model has changed since: start again with an empty folder in place of "
+                f"{self._job.out}"
             )
         with adapter.disable_adapter() if is_adapter else nullcontext():
             self._reference = self._read_rows(rows)

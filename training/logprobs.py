@@ -47,8 +47,8 @@ class Codec:
         """
         if not tokenizer.chat_template:
             raise ModelError(
-                f"{tokenizer.name_or_path} has no chat template, so there is no form to train it"
-                " in: use an instruction-tuned model, or put a chat_template.jinja into its folder"
+                f"{tokenizer.name_or_path} has no chat template, so it cannot be trained: use an "
+                "instruction-tuned model, or put a chat_template.jinja into its folder"
             )
         return cls(tokenizer, _end_of_turn(tokenizer))
 

@@ -204,7 +204,7 @@ def _skeleton(name: str, *, critic: bool = False) -> Any:
             return kind.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{name} has no configuration of a language model: {reason}") from error
+        raise ModelError(f"{name} is not a language model: {reason}") from error
 
 
 def _adapter_parameters(skeleton: Any, rank: int) -> int:

@@ -108,7 +108,7 @@ def build_pairs(
     if not pairs:
         reasons_seen = ", ".join(f"{n} x {why}" for why, n in dropped.most_common())
         raise DataError(
-            f"not one of {len(items)} items gives a preference pair ({reasons_seen}): check the "
+            f"none of {len(items)} items gives a preference pair ({reasons_seen}): check the "
             "model's responses, or raise sampling.max_tokens"
         )
     return PreferencePairs(pairs=tuple(pairs), dropped=dropped, dropped_negatives=dropped_negatives)
@@ -163,11 +163,11 @@ def plan_draws(
     """
     kind, n = settings.negatives, settings.n_negatives
     if n < 1:
-        raise ConfigError(f"pairs.n_negatives is {n}: at least 1 is needed")
+        raise ConfigError(f"pairs.n_negatives is {n}: it must be at least 1")
     with_context = any(_same(item.context) for item in items)
     if kind == "missing" and not with_context:
         raise ConfigError(
-            "negatives 'missing' leave the user's context out, and these prompts have none: take "
+            "negatives 'missing' leave out the user's context, and these prompts have none: use "
             "random or reshuffle"
         )
     if kind == "random-strings":
@@ -280,8 +280,8 @@ def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> l
     owners = {" ".join(item.context.split()): item for item in items if item.context.strip()}
     if len(owners) < contexts:
         raise DataError(
-            f"{len(owners)} different contexts in {len(items)} training items: too few for groups "
-            f"of {contexts}; lower settings.contexts, or take a suite with more users"
+            f"{len(items)} training items have only {len(owners)} different contexts, too few for "
+            f"groups of {contexts}: lower settings.contexts, or use a suite with more users"
         )
     by_prompt: dict[str, list[Item]] = defaultdict(list)
     for item in items:

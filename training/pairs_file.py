@@ -33,7 +33,7 @@ def read_pairs(path: Path) -> tuple[Item, ...]:
         entry = found.setdefault(digest([prompt, chosen]), (row, prompt, chosen, {}))
         entry[3].update(dict.fromkeys(rejected))
     if not found:
-        raise DataError(f"{path} holds no pairs: a row has prompt, chosen and rejected")
+        raise DataError(f"{path} contains no pairs: a row needs prompt, chosen and rejected")
     return tuple(
         _item(row, name, prompt, {"chosen": chosen, "rejected": list(rejected)})
         for name, (row, prompt, chosen, rejected) in found.items()

@@ -49,7 +49,7 @@ def train_ppo(job: TrainingJob, settings: PpoSettings) -> Trained:
     arguments(job)  # checks batch and micro-batch
     if settings.rollout_batch_size % job.optimization.batch_size:
         raise ConfigError(
-            f"settings.rollout_batch_size {settings.rollout_batch_size} is no multiple of "
+            f"settings.rollout_batch_size {settings.rollout_batch_size} is not a multiple of "
             f"optimization.batch_size {job.optimization.batch_size} ({world_size()} processes): "
             "change one of them"
         )
@@ -108,8 +108,8 @@ class _Ppo:
         found = [one for one in examples if len(self.models.codec.prompt(one.prompt)) <= room]
         if examples and not found:
             raise DataError(
-                f"not one of {len(examples)} prompts is short enough: {longest} tokens in all "
-                f"leave {room} beside settings.max_new_tokens; lower it"
+                f"none of {len(examples)} prompts is short enough: of {longest} tokens in all, "
+                f"settings.max_new_tokens leaves {room} for the prompt: lower it"
             )
         return found
 

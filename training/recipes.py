@@ -322,7 +322,7 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
     """
     algorithm = raw.get("algorithm")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise ConfigError(f"algorithm {algorithm!r} is not known; known: {', '.join(ALGORITHMS)}")
+        raise ConfigError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
     settings: Any = fill(ALGORITHMS[algorithm], raw.get("settings") or {}, "settings")
     nested = {
         "items": ItemSettings,
@@ -393,7 +393,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     key, _, listed = text.partition("=")
     pairs = [parse_override(f"{key}={value}") for value in listed.split(",") if value.strip()]
     if len({str(value) for _, value in pairs}) < 2:
-        raise ConfigError(f"--sweep {text!r}: name two values or more, as in lr=1e-6,5e-7,1e-7")
+        raise ConfigError(f"--sweep {text!r}: give two values or more, such as lr=1e-6,5e-7,1e-7")
     return pairs[0][0], [value for _, value in pairs]
 
 
@@ -409,7 +409,7 @@ def fill(kind: type[_Kind], raw: Any, where: str) -> _Kind:
         ConfigError: an unknown key, a missing one, or a value of the wrong kind.
     """
     if not isinstance(raw, Mapping):
-        raise ConfigError(f"{where or 'the recipe'} holds {raw!r}: write key: value pairs")
+        raise ConfigError(f"{where or 'the recipe'} contains {raw!r}: write key: value")
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     dot = f"{where}." if where else ""
     if unknown := sorted(f"{dot}{key}" for key in raw if key not in known):
@@ -443,16 +443,16 @@ def _check(recipe: Recipe) -> None:
         if not value > 0:
             raise ConfigError(f"{key} is {value:g}: it must be above 0")
     if not all(0 <= beta < 1 for beta in how.betas):
-        raise ConfigError(f"optimization.betas are {list(how.betas)}: both lie in [0, 1)")
+        raise ConfigError(f"optimization.betas are {list(how.betas)}: both must be in [0, 1)")
     if not 0 <= how.final_share <= 1 or (how.final_share and how.schedule != "cosine"):
         raise ConfigError(
             f"optimization.final_share is {how.final_share:g}: it is the share, 0 to 1, at which "
             "optimization.schedule=cosine ends"
         )
     if not 0 < share < 1:
-        raise ConfigError(f"items.validation is {share:g}: it is a share between 0 and 1")
+        raise ConfigError(f"items.validation is {share:g}: it must be between 0 and 1")
     if recipe.sampling.temperature < 0 or not 0 < recipe.sampling.top_p <= 1:
-        raise ConfigError("sampling.temperature is at least 0 and sampling.top_p lies in (0, 1]")
+        raise ConfigError("sampling.temperature must be at least 0, and sampling.top_p in (0, 1]")
     check_rounds(
         recipe.rounds,
         name=recipe.name,
@@ -469,9 +469,9 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         raw = parse_yaml(text)
     except ValueError as error:
-        raise ConfigError(f"{where} is no YAML: {error}") from None
+        raise ConfigError(f"{where} is not YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{where} holds no key: value pairs")
+        raise ConfigError(f"{where} contains no keys")
     return raw
 
 

@@ -260,7 +260,7 @@ def rated_by(
         rated += len(ratings) - ratings.count(None)
         if not rated and reasons:
             raise BackendError(
-                f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
+                f"the judge {judge.name} rated none of the first {len(ratings)} responses "
                 f"({reasons.most_common(1)[0][0]}): {advice}"
             )
         return ratings
@@ -291,8 +291,8 @@ def check_examples(kind: str, examples: Sequence[TrainingExample]) -> None:
         return  # what a plug-in needs it says itself
     if "mi" in kind and all(one.prompt == one.bare_prompt for one in examples):
         raise DataError(
-            f"the reward {kind} compares a prompt with and without a user's context, and not one "
-            f"of {len(examples)} training prompts has a context: take a personalization suite"
+            f"the reward {kind} compares a prompt with and without a user's context, and none of "
+            f"{len(examples)} training prompts has a context: use a personalization suite"
         )
     lacking = next((one.item for one in examples if not fits(kind, one.item)), None)
     if lacking is not None:

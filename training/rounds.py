@@ -39,7 +39,7 @@ def check_rounds(rounds: RoundSettings, *, name: str, learns_from: str, algorith
         )
     if rounds.reference == "first" and algorithm != "dpo":
         raise ConfigError(
-            f"rounds.reference=first: only DPO is held to a reference, and {name} is "
+            f"rounds.reference=first needs a reference model, which only DPO has; {name} is "
             f"trained by {algorithm}"
         )
 

@@ -36,7 +36,7 @@ from mipo_eval.store.runs import rename_models
 from mipo_eval.store.trainings import Training, get_curve, list_trainings, put_training
 from mipo_eval.tasks.prompt import USUAL, read_system
 from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
-from mipo_eval.training.card import model_card, pair_report
+from mipo_eval.training.card import fallen_away, model_card, pair_report
 from mipo_eval.training.data import (
     ExampleMaker,
     TrainingItems,
@@ -138,7 +138,7 @@ class TrainingRequest:
         said, engine = self.recipe.sampling.thinking, self.sampling_model.engine
         effort, other = parse_effort(said, engine, flag="sampling.thinking")
         if other:
-            raise ConfigError(f"sampling.thinking: {other} is not about thinking")
+            raise ConfigError(f"sampling.thinking: {other} is not a setting for thinking")
         return effort
 
     @property
@@ -186,7 +186,7 @@ def make_request(
     if recipe.learns_from == "file":
         if recipe.query:
             raise ConfigError(
-                "--query: the prompts of a file of pairs are learned from as they are"
+                "--query cannot be used with a file of pairs: its prompts are used as they are"
             )
         found, data = _pairs_suite(Path(suite), recipe.items.limit)
     else:
@@ -197,8 +197,9 @@ def make_request(
     sampling = parse_model(recipe.sampling.model) if recipe.sampling.model else base
     if recipe.rounds.number > 1 and sampling.engine not in {"hf", "vllm"}:
         raise ConfigError(
-            f"sampling.model={recipe.sampling.model} serves the base model, and rounds draw from "
-            f"checkpoints that do not exist yet: write vllm:{base.target}, which each then replaces"
+            f"sampling.model={recipe.sampling.model} generates with the base model, but rounds "
+            f"need the checkpoint of the round before: write vllm:{base.target}, which is then "
+            "replaced by each checkpoint"
         )
     return TrainingRequest(
         recipe=recipe,
@@ -229,18 +230,18 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
         raise ConfigError(f"training needs {', '.join(absent)}: pip install 'mipo-eval[train]'")
     if absent := [name for name in recipe.report_to if not find_spec(name)]:
         raise ConfigError(
-            f"report_to names {', '.join(absent)}, which is not installed: pip install it, or "
-            "leave it out; the curves are in the store anyway"
+            f"report_to names {', '.join(absent)}, which is not installed: install it with pip, "
+            "or leave it out; the curves are in the store in any case"
         )
     if model.engine not in {"hf", "vllm"}:
         raise ConfigError(
-            f"{model.name} cannot be trained: --model takes a checkpoint; to generate with a "
-            "server of it, add --set sampling.model=openai:NAME@URL"
+            f"{model.name} cannot be trained: --model needs a checkpoint; to generate with a "
+            "server, add --set sampling.model=openai:NAME@URL"
         )
     if model.checkpoint and model.checkpoint.quantized:
         raise ModelError(
-            f"{model.name} is quantised ({model.checkpoint.quantized}): it can be evaluated and "
-            "judge, not be trained; train the checkpoint it was made from"
+            f"{model.name} is quantised ({model.checkpoint.quantized}), so it cannot be trained "
+            "(but evaluated): train the checkpoint that it was made from"
         )
     if not model.has_chat_template and not recipe.chat_template:
         raise ModelError(
@@ -323,6 +324,8 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
     with _recorded(store, training) as record:
         with main_process_first():
             examples, held_out = make_examples(store, request, watch)
+        if is_main_process() and (said := fallen_away(examples, request.recipe, request.suite)):
+            watch.warn(said)
         report: dict[str, Any] = {}
         if is_main_process():
             report = _reported(request, examples)

@@ -52,7 +52,10 @@ def sweep(
     check_criterion(request.recipe.items.choose_by, request.suite, items)
     trials = [trial(request, key, value) for value in values]
     if any(one.before for one in trials):
-        raise ConfigError("--sweep chooses for one round: leave --rounds out, then train with it")
+        raise ConfigError(
+            "--sweep cannot be used with --rounds: find the value first, then train in rounds "
+            "with it"
+        )
     check_model(request.model, request.recipe)
     with claimed(request.out, sweep_id(request, over), f"sweep of {request.recipe.name}"):
         return _swept(store, request, progress, list(zip(values, trials, strict=True)))
@@ -96,7 +99,8 @@ def _measured(
     """
     chosen_by, suite = trial.recipe.items.choose_by, trial.suite
     model = parse_model(str(training.checkpoint))
-    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=suite.max_tokens)
+    length = trial.recipe.sampling.max_tokens or suite.max_tokens
+    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=length)
     maker = replace(example_maker(store, trial, progress), model=model, decoding=decoding)
     named = chosen_by.partition(":")[2] or suite.judge or ""
     judge = None if suite.form == "answer" else load_judge(named, judged_model=model.kind)
@@ -108,8 +112,8 @@ def _measured(
         found = Figures([*found.values, *own.values], [*found.groups, *own.groups])
     if all(math.isnan(value) for value in found.values):
         raise DataError(
-            f"items.choose_by={chosen_by}: not one of {len(found.values)} ratings of held-out "
-            "responses could be read; look at the judge"
+            f"items.choose_by={chosen_by}: none of {len(found.values)} ratings of held-out "
+            "responses could be read: check the judge"
         )
     return found
 

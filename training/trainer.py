@@ -161,13 +161,13 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
     if world_size() == 1 and torch.cuda.device_count() > 1:  # transformers: DataParallel
         raise ConfigError(
             f"one process sees {torch.cuda.device_count()} GPUs: start it with accelerate launch "
-            "(see docs/training.md), or choose one with CUDA_VISIBLE_DEVICES=0"
+            "(see docs/training.md), or choose one GPU with CUDA_VISIBLE_DEVICES=0"
         )
     how = job.optimization
     together = how.micro_batch_size * world_size()
     if how.batch_size % together:
         raise ConfigError(
-            f"optimization.batch_size {how.batch_size} is no multiple of micro_batch_size "
+            f"optimization.batch_size {how.batch_size} is not a multiple of micro_batch_size "
             f"{how.micro_batch_size} x {world_size()} processes: change one of them"
         )
     on_gpu = torch.cuda.is_available()

@@ -69,7 +69,7 @@ def published_table(number: int, metric: str) -> pd.DataFrame:
 
 
 def _row_label(model: str, method: str, variant: str | None) -> str:
-    return " · ".join(part for part in (model, method, variant) if part)
+    return f"{model} · {method}{f' ({variant})' if variant else ''}"
 
 
 def with_published(measured: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

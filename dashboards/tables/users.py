@@ -13,7 +13,7 @@ from mipo_eval.dashboards.tables.comparison import row_values
 from mipo_eval.dashboards.tables.headline import p_text, short_names, unit_of
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Section
 from mipo_eval.reports.served import Served, by_preference, by_user
 from mipo_eval.stats.bootstrap import Crossed, Floats
@@ -53,9 +53,9 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
     unit = unit_of(found.metric)
     chance = f"{number(own.by_chance, places)}{unit}"
     apart = (
-        f"less than the {chance} of users served alike (p = {own.p_alike:.3f})"
+        f"worse than the {chance} if all were served alike ({p_text(own.p_alike)})"
         if own.p_alike < _SURE
-        else f"as chance makes it ({chance} if all were served alike)"
+        else f"no worse than by chance ({chance} if all were served alike)"
     )
     value = f"{number(own.worst_tenth, places)}{unit}"
     return f"{names[best]} does most for {who}: {value}, {apart}."
@@ -69,8 +69,10 @@ def spread_rows(found: Section, served: dict[int, Served]) -> list[ForestRow]:
             name=names[row],
             value=float(own.means.mean()),
             dots=_dots(own.means),
-            gain=f"{number(own.worst_tenth, places)} ({number(own.by_chance, places)}), "
-            + p_text(own.p_alike),
+            gain=(
+                f"{number(own.worst_tenth, places)} ({number(own.by_chance, places)}),",
+                p_text(own.p_alike),
+            ),
             n=f"{len(own.users):,}",
         )
         for row, own in served.items()
@@ -89,7 +91,7 @@ def _dots(means: Floats) -> tuple[tuple[float, float], ...]:
 def user_table(
     now: Snapshot, found: Section, served: dict[int, Served], of: tuple[int, str]
 ) -> pd.DataFrame:
-    """Return a line a user of one row, the worst served first: user, value, items, behind.
+    """Return a line a user of one row, the worst served first: user, mean, items, behind.
 
     Args:
         now: the store.
@@ -113,7 +115,9 @@ def user_table(
         )
         for user, mean, n in zip(own.users, own.means, own.items, strict=True)
     ]
-    return pd.DataFrame(lines, columns=["user", "value", "items of them", "behind"])
+    return pd.DataFrame(
+        lines, columns=["user", metric_title(found.metric), "number of items", "behind"]
+    )
 
 
 class Wishes(NamedTuple):

@@ -28,6 +28,7 @@ from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
 from mipo_eval.cli.plan import plan
 from mipo_eval.cli.plugins import plugins
+from mipo_eval.cli.push import push
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
@@ -111,17 +112,18 @@ def _say(message: str) -> None:
     epilog=options.examples(
         "--model demo --suite demo", "--model path/or/hub-id --suite items.jsonl --judge gpt-4.1"
     )
-    + "\n\nFiles and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE, "
-    "MIPO_EVAL_PRICES. Keys come from the environment only: OPENAI_API_KEY and so on by provider, "
-    "MIPO_EVAL_KEY_<HOST> for any other server.",
+    + "\n\nEnvironment variables: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE and "
+    "MIPO_EVAL_PRICES name files and folders. API keys are only read from the environment: "
+    "OPENAI_API_KEY and its like for each provider, MIPO_EVAL_KEY_<HOST> for any other server.",
 )
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="CKPT",
-    help="Checkpoint or adapter: folder or hub id, NAME@REVISION, ADAPTER,base=NAME; vllm:PATH, "
-    "openai:NAME@URL, lm-eval:TYPE:ARGS, or demo; repeat for several.",
+    help="Model to evaluate: a checkpoint (folder or hub id, also NAME@REVISION), a LoRA adapter "
+    "(ADAPTER or ADAPTER,base=NAME), vllm:PATH, a model on a server (openai:NAME@URL), "
+    "lm-eval:TYPE:ARGS, or demo. Repeat the option for several models.",
 )
 @options.suite_option()
 @options.judges_option
@@ -146,15 +148,15 @@ def app(
 ) -> None:
     """Evaluate how well a language model follows the user in front of it.
 
-    Without a command it evaluates --model on --suite and prints scores with their intervals.
-    Nothing in the store is made twice: a stopped run continues, and a finished run is shown.
+    Without a command, mipo-eval evaluates --model on --suite and prints the scores with their
+    intervals. No work is done twice: a stopped run continues, and a finished run is only shown.
     """
     asked = EvaluationOptions(**given)
     if context.invoked_subcommand is not None:
         if models or asked.suite:
             raise click.UsageError(
-                f"options before {context.invoked_subcommand!r} belong to the main job: "
-                "put them after the command's name"
+                f"put options after the command's name: mipo-eval {context.invoked_subcommand} "
+                "OPTIONS"
             )
         return
     if not models and not asked.suite:
@@ -162,7 +164,7 @@ def app(
         return
     if not models or not asked.suite:
         missing = "--model" if asked.suite else "--suite"
-        raise click.UsageError(f"{missing} is needed too: mipo-eval --model CKPT --suite SUITE")
+        raise click.UsageError(f"{missing} is missing: mipo-eval --model CKPT --suite SUITE")
     from mipo_eval.cli.evaluate import run_evaluation
 
     run_evaluation(asked, models, store, as_json=as_json)
@@ -179,6 +181,7 @@ for command in (
     list_runs,
     plan,
     plugins,
+    push,
     reproduce,
     show,
     store_commands,

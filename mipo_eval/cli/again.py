@@ -35,18 +35,25 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
             click.argument("run"),
             options.stored_judge_option(required=True),
             click.option(
-                "--against", metavar="RUN", help="The run it was compared with, not the references."
+                "--against",
+                metavar="RUN",
+                help="Run that it was compared with. Default: the references.",
             ),
             click.option(
                 "--share",
                 type=click.FloatRange(min=0, max=1, min_open=True),
                 default=0.2,
                 show_default=True,
-                help="Part of the judged items of each task that is asked about again.",
+                metavar="SHARE",
+                help="Share of the judged items of each task that the judge is asked about again.",
             ),
             options.ties_option,
             click.option(
-                "--seed", type=int, default=0, show_default=True, help="Of the part of the items."
+                "--seed",
+                type=int,
+                default=0,
+                show_default=True,
+                help="Random seed for the choice of these items.",
             ),
             options.max_cost_option,
             options.batch_option,
@@ -68,14 +75,16 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.IntRange(min=1, max=100),
     default=2,
     show_default=True,
-    help="How often it is asked again.",
+    metavar="N",
+    help="How often the judge is asked again.",
 )
 @_asking
 def noise(repeat: int, ties: "Ties", **given: Any) -> None:
-    """Ask judge J again about a part of RUN: how much of its interval is the judge's noise?
+    """Measure a judge's noise: ask it again about some items of RUN.
 
-    Replies that are drawn at a temperature are drawn with other seeds. The verdicts that count
-    stay as they are; nothing is asked or paid for twice, a stopped command continues.
+    The result says how much of an interval comes from the judge and not from the items. Replies
+    that are drawn at a temperature are drawn with other seeds. The stored verdicts do not change.
+    Nothing is paid for twice, and a stopped command continues.
     """
     from mipo_eval.judges.again import Occasion
     from mipo_eval.judges.noise import noise as measure
@@ -88,6 +97,8 @@ def noise(repeat: int, ties: "Ties", **given: Any) -> None:
         output.document(_about(given, judge) | document)
         for one in found:
             output.show(*_noise(one, judge.name, repeat))
+        about = ("drift", given["run"], "--judge", given["judge"])
+        output.suggest("Check whether it says the same on another day", "judges", *about)
 
 
 @click.command(
@@ -95,10 +106,10 @@ def noise(repeat: int, ties: "Ties", **given: Any) -> None:
 )
 @_asking
 def drift(ties: "Ties", **given: Any) -> None:
-    """Ask judge J the same again today: does it still say what it said of RUN?
+    """Check whether a judge still says today what it said about RUN.
 
-    The same items are asked about every time, as they were asked about first; what is found is kept
-    with its day, and shown beside what was found on other days. The verdicts that count stay.
+    It is asked about the same items every time, in exactly the same way. The result is kept with
+    its date and shown beside the results of other days. The stored verdicts do not change.
     """
     from mipo_eval.judges.again import Occasion
     from mipo_eval.judges.noise import drift as measure
@@ -117,6 +128,8 @@ def drift(ties: "Ties", **given: Any) -> None:
         output.document(_about(given, judge) | {"ties": ties, "drift": lines})
         for one in found:
             output.show(*_drift(one, judge.name))
+        about = ("noise", given["run"], "--judge", given["judge"])
+        output.suggest("See how much it changes within one day", "judges", *about)
 
 
 _EARLIER = ("day", "changed", "ci95")
@@ -146,7 +159,7 @@ def _asked(
         run = find_run(store, given["run"])
         other = find_run(store, given["against"]) if given["against"] else None
         if other and other.run_id == run.run_id:
-            raise ConfigError("--against names RUN itself: nothing to compare")
+            raise ConfigError("--against names the same run as RUN: name another run")
         judge = _judge(store, run, given)
         asked = ask_again(store, judge, (run, other), occasions, sample, output)
         yield output, store, judge, asked
@@ -173,14 +186,14 @@ def _judge(store: "Store", run: "Run", given: Mapping[str, Any]) -> "Judge":
     known = find_judge(store, given["judge"], rated_by)
     spec = known.spec.get("spec")
     if not spec:
-        raise ConfigError(f"{known.label} was not asked by mipo-eval, and cannot be asked again")
+        raise ConfigError(f"{known.label} was not asked by mipo-eval, so it cannot be asked again")
     purse = None if given["max_cost"] is None else Purse(given["max_cost"])
     load = judge_loader(purse, batch=given["batch"])
     judge: Judge = load(str(spec), run.model, known.spec.get("protocol"))
     if judge.key != known.key:
         raise ConfigError(
-            f"{known.label} would be asked otherwise than it was (its preset, prompt or parser "
-            f"changed since): judge run {run.run_id[:12]} with --judge {spec} first"
+            f"the preset, the prompt or the parser of {known.label} has changed since it judged "
+            f"run {run.run_id[:12]}: judge the run first with --judge {spec}"
         )
     return judge
 
@@ -195,11 +208,11 @@ def _noise(found: "Noise", judge: str, repeat: int) -> "list[RenderableType]":
     if found.rating:
         table.add("rating difference", *_cells(found.rating, ".2f"))
     told = [
-        "sd: of one item's value from asking to asking",
-        "noise: the judge's part of the variance that the value's interval is made of",
+        "sd: how much one item's value changes from one answer of the judge to the next.",
+        "noise: share of the interval's variance that comes from the judge, not from the items.",
     ]
     lines = (inert(line, "dim") for line in told)
-    return [inert(title, "bold"), table, *_same(found, "in two askings"), *lines]
+    return [inert(title, "bold"), table, *_same(found, "when asked again"), *lines]
 
 
 def _cells(found: "Noisy", form: str) -> "list[str | Text]":
@@ -221,8 +234,8 @@ def _same(found: "Noise | Drift", when: str) -> "list[RenderableType]":
         for of, own in (("verdicts", found.verdicts), ("replies", found.replies))
         if (said := _reliability(own))
     ]
-    lines = [inert(f"the same {when}: {'; '.join(parts)}")] if parts else []
-    missing = inert(f"without a verdict: {listed(found.missing)}", "yellow")
+    lines = [inert(f"The same {when}: {'; '.join(parts)}")] if parts else []
+    missing = inert(f"Without a verdict: {listed(found.missing)}", "yellow")
     return [*lines, *([missing] if found.missing else [])]
 
 
@@ -245,24 +258,25 @@ def _drift(found: "Drift", judge: str) -> "list[RenderableType]":
     share, ends = changed(found.verdicts)
     ranked = sorted(found.changes.items(), key=lambda change: -change[1])
     kinds = ", ".join(f"{n} x {_in_words(change)}" for change, n in ranked)
-    line = inert("verdicts that changed (%): ").append_text(estimate(share, ends))
+    line = inert("Verdicts that changed (%): ").append_text(estimate(share, ends))
     told = line.append(f": {kinds}" if kinds else "")
     parts: list[RenderableType] = [inert(title, "bold"), told]
     for name, own, form in (
-        ("win rate, now less then (points)", found.win_rate, "+.1f"),
-        ("rating, now less then (points of 5)", found.rating, "+.2f"),
+        ("Change of the win rate (points)", found.win_rate, "+.1f"),
+        ("Change of the mean rating (1-5)", found.rating, "+.2f"),
     ):
         if own:
             said = f"{own.difference:{form}} {interval(own.ci95, form)}".rstrip()
             parts.append(inert(f"{name}: {said}" + (f", p {p_text(own.p)}" if own.p else "")))
     parts += _same(found, "then and now")
-    parts.append(inert("what changes from asking to asking on one day: judges noise", "dim"))
     parts += [
-        inert(f"on {day}: {value:.1f} {interval(past)} changed".replace("  ", " "), "dim")
+        inert(f"On {day}: {value:.1f} {interval(past)} changed".replace("  ", " "), "dim")
         for day, value, past in found.earlier
     ]
     if not found.kept:
-        parts.append(inert("not kept: too many are missing; repeat the command", "bold red"))
+        parts.append(
+            inert("Not stored: too many replies are missing. Repeat the command.", "bold red")
+        )
     return parts
 
 

@@ -45,11 +45,12 @@ Without an address to show it also asks a server elsewhere what this machine's o
 def board(
     context: click.Context, rows: Path | None, store: str, streamlit: tuple[str, ...]
 ) -> None:
-    """Open the board: leaderboard, comparisons, every response and verdict, in a browser.
+    """Show runs, responses and verdicts in a browser.
 
-    The store is only read (but for labels that people give). Streamlit's options pass through:
-    --server.port 8502, --server.baseUrlPath eval, --server.address 0.0.0.0, --server.headless
-    true. There is no login: put a proxy with one in front before others can reach the port.
+    The board only reads the store, except for the labels that people give on it. Options after --
+    go to Streamlit: --server.port 8502, --server.baseUrlPath eval, --server.address 0.0.0.0,
+    --server.headless true. The board has no login: put a proxy that has one in front of it before
+    other people can reach the port.
     """
     import os
 
@@ -114,7 +115,7 @@ def _check(store: str, *, named: bool) -> None:
         Store.open(store, mode="read").close()
     else:
         click.echo(
-            f"There is no store at {store} yet; the board waits for its first run.", err=True
+            f"There is no store at {store} yet. The board waits for its first run.", err=True
         )
 
 

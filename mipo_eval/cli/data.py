@@ -1,5 +1,6 @@
 """`mipo-eval data prepare|check|show`: from published data sets to item files."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Prepare, check and show items."""
+    """Prepare, check and show the items of data sets."""
 
 
 @data.command(
@@ -35,29 +36,40 @@ def data() -> None:
     "--source",
     default="hub",
     show_default=True,
-    help="hub, hub@COMMIT, or a file or folder of the published rows.",
+    help="Where the published rows are: hub, hub@COMMIT, or a file or folder.",
 )
 @click.option(
     "--extractor",
     required=True,
     metavar="JUDGE",
-    help="Model that writes the preferences, e.g. openai:gpt-4o, openai:MODEL@URL, or a judge's "
-    "preset.",
+    help="Model that writes down each user's preferences: openai:gpt-4o, openai:MODEL@URL, or a "
+    "judge's preset.",
 )
 @click.option(
     "--reference-model",
     metavar="JUDGE",
-    help="mb only: writes the reference responses; without it the published ones are kept.",
+    help="Only for mb: model that writes the reference responses. Default: the published ones.",
 )
-@click.option("--train", type=click.IntRange(min=1), help="Training items. [default: the paper's]")
-@click.option("--test", type=click.IntRange(min=1), help="Test items. [default: the paper's]")
+@click.option(
+    "--train",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of training items. [default: the paper's]",
+)
+@click.option(
+    "--test",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of test items. [default: the paper's]",
+)
 @click.option(
     "--turns",
     type=click.Choice(["first", "all"]),
     default="first",
     show_default=True,
-    help="ca, prism: items of opening turns, as in the paper, or of every turn with a choice, each "
-    "with the conversation before it.",
+    help="Only for ca and prism. first: items from the first turn of each conversation, as in the "
+    "paper; all: items from every turn at which the user chose a response, each with the turns "
+    "before it.",
 )
 @click.option(
     "--language",
@@ -66,9 +78,16 @@ def data() -> None:
     metavar="CODE",
     default=("en",),
     show_default=True,
-    help="ca only: as the data set codes it (en, fr, hi, it, pt, ...); repeat for several, or all.",
+    help="Only for ca: a language as the data set names it (en, fr, hi, it, pt, ...), or all. "
+    "Repeat the option for several languages.",
 )
-@click.option("--split-seed", type=int, default=0, show_default=True, help="Of the split by user.")
+@click.option(
+    "--split-seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed for the split of users into train and test.",
+)
 @max_cost_option
 @data_option
 @store_option
@@ -88,11 +107,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     store: str,
     as_json: bool,
 ) -> None:
-    """Make the train and test items of a data set from its published rows.
+    """Make the train and test items of a published data set.
 
-    A model infers each user's preferences; its replies are kept in the store, so that a stopped
-    preparation continues where it was and nothing is paid for twice. Users never stand in both
-    parts.
+    A model writes down each user's preferences. Its replies are kept in the store: a stopped
+    command continues where it was, and nothing is paid for twice. No user is in both parts.
     """
     from mipo_eval import settings
     from mipo_eval.cli.render import Output, inert
@@ -105,7 +123,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     n_train, n_test = preparing.raw_set(name).paper_sizes
     if reference_model and name != "mb":
-        raise ConfigError(f"--reference-model is for mb: {name} has responses its users chose")
+        raise ConfigError(
+            f"--reference-model is only for mb: the references of {name} are responses that users "
+            "chose"
+        )
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)
@@ -130,7 +151,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         output.document(made.to_json())
     output.show(*(inert(line) for line in preparing.report_lines(made.report)))
     output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
-    output.note(f"Read some: mipo-eval data show {name} --data {folder}")
+    output.note(f"Read some items: mipo-eval data show {name} --data {shlex.quote(str(folder))}")
 
 
 def _asked(spec: str, purse: "Purse", flag: str) -> "tuple[Backend, Sampling]":
@@ -151,9 +172,10 @@ def _asked(spec: str, purse: "Purse", flag: str) -> "tuple[Backend, Sampling]":
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @json_option
 def check(files: tuple[str, ...], as_json: bool) -> None:
-    """Check every row of item files; the first that is wrong is named with its field.
+    """Check every row of one or more item files.
 
-    Several files are parts, as train and test: no user and no prompt may stand in two of them.
+    The first wrong row is named, with its field. Several files are taken as parts of one data set,
+    such as train and test: no user and no prompt may be in two of them.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.tasks.items import read_items
@@ -167,10 +189,12 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
         output.document(documents[0] if len(documents) == 1 else {"files": documents})
     for file, counts in counted.items():
         about = [f"{n} {what}" for what, n in counts.items() if n]
-        output.note(f"{file} is an item file: {', '.join(about)}")
+        output.note(f"{file} is in order: {', '.join(about)}")
     if len(counted) > 1:
-        output.note("no user and no prompt is in two of them")
-    output.note(f"Evaluate on it: mipo-eval --model CKPT --suite {[*counted][-1]} --judge JUDGE")
+        output.note("No user and no prompt is in two of them.")
+    output.note(
+        f"Evaluate a model on it: mipo-eval --model CKPT --suite {shlex.quote([*counted][-1])}"
+    )
 
 
 def _counts(items: Iterable["Item"]) -> dict[str, int]:
@@ -192,19 +216,30 @@ def _counts(items: Iterable["Item"]) -> dict[str, int]:
 
 @data.command("show", epilog=examples("data show demo --samples 2", "data show items.jsonl"))
 @click.argument("source")
-@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=3, show_default=True, help="Items shown."
+    "--split",
+    type=click.Choice(["train", "test"]),
+    default="test",
+    show_default=True,
+    help="Show training items or test items.",
 )
-@click.option("--item", "item_id", metavar="ID", help="Show this item.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=3,
+    show_default=True,
+    help="Number of items to show.",
+)
+@click.option("--item", "item_id", metavar="ID", help="Show only the item with this id.")
 @data_option
 @json_option
 def show_items(
     source: str, split: str, samples: int, item_id: str | None, data_dir: Path | None, as_json: bool
 ) -> None:
-    """Show items as a person reads them.
+    """Show some items in a readable form.
 
-    SOURCE is the name of a data set, or an item file.
+    SOURCE is the name of a data set, or a file of items.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
@@ -230,8 +265,12 @@ def _panel(item: "Item") -> "RenderableType":
 
     body = Text()
     asked = "conversation" if item.messages else "prompt"
-    parts = [(asked, item.transcript), ("response begins", item.prefill), ("context", item.context)]
-    parts += [("wants", preference) for preference in item.preferences]
+    parts = [
+        (asked, item.transcript),
+        ("beginning of the response", item.prefill),
+        ("context", item.context),
+    ]
+    parts += [("preference", preference) for preference in item.preferences]
     for name, content in [*parts, ("reference", item.reference)]:
         if content:
             body.append(f"{name}: ", style="bold")

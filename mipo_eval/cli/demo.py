@@ -52,29 +52,34 @@ class _Row:
     type=click.Choice(["main", "all"]),
     default="main",
     show_default=True,
-    help="main: SFT and MIPO; all: the other methods of Table 1, every negative strategy, "
-    "and N = 1, 3, 5, 10.",
+    help="main: SFT and MIPO. all: also the other methods of the paper's Table 1, MIPO with each "
+    "kind of negatives, and with 1, 3, 5 and 10 negatives for each chosen response.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
     show_default=True,
-    help="Train each method this many times.",
+    help="Train each method N times, with different seeds.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The first training seed.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The first of these seeds.")
 @click.option(
     "--items",
     type=click.IntRange(min=32, max=2000),
+    metavar="N",
     default=TRAINING_ITEMS,
     show_default=True,
-    help="Training items.",
+    help="Number of training items.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N test items.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N test items."
+)
 @click.option(
     "--rebuild",
     is_flag=True,
-    help="Train the base model from its recipe, too, in place of the one that ships: some minutes.",
+    help="Also train the base model again, instead of using the one that comes with mipo-eval. "
+    "This takes some minutes.",
 )
 @store_option
 @json_option
@@ -88,11 +93,11 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
     store: str,
     as_json: bool,
 ) -> None:
-    """Train and compare methods on the embedded world: does MIPO help, and by how much?
+    """Train and compare methods on a small built-in world.
 
-    The demo world's base model, which ships, answers training prompts; each method trains it on
-    that, and every checkpoint is asked all test items. Responses are rated by exact rules. What
-    was made before is not made again; a stopped demo continues.
+    A small base model comes with mipo-eval. It answers training prompts, and each method trains it
+    on these answers. Every checkpoint then answers all test items, and exact rules rate the
+    responses. No work is done twice: a stopped demo continues.
     """
     from rich.text import Text
 
@@ -111,8 +116,8 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
         return
     output.show(Text(), _table(rows, found), Text())
     output.note(_meaning(seeds))
-    output.note(f"Responses and verdicts: mipo-eval show {rows[-1].results[0].run.run_id[:12]}")
-    output.note("All of it in a browser: mipo-eval board")
+    output.suggest("Read its responses", "show", rows[-1].results[0].run.run_id[:8])
+    output.suggest("See everything in a browser", "board")
 
 
 def _rebuilt(output: "Output") -> str:
@@ -126,7 +131,7 @@ def _rebuilt(output: "Output") -> str:
         partial(render_query, prompting="personalized"),
         on_step=output.steps("base model of the demo world"),
     )
-    output.note(f"Base model made by its recipe: {folder}")
+    output.note(f"The base model was trained again: {folder}")
     return str(folder)
 
 
@@ -228,11 +233,12 @@ def _shown(summary: "SeedSummary", sign: str = "") -> str:
 
 
 def _meaning(seeds: int) -> str:
-    over = "items and seeds" if seeds > 1 else "items; --seeds 3 shows what training again changes"
+    over = "items and seeds" if seeds > 1 else "items"
+    again = "" if seeds > 1 else " --seeds 3 shows how much another training changes."
     return (
-        "Satisfied: share of the stated wishes that the checker rates 4 or 5. Gain: points over "
-        f"personalized prompting, paired by wish. Intervals are 95 %, over {over}. Wins: rated at "
-        "least as high as the reference."
+        "Satisfied: share of the preferences that the checker rates 4 or 5. Gain: difference to "
+        "personalized prompting in points, paired by preference. Wins: share of responses rated at "
+        f"least as high as the reference. Intervals: 95 %, over {over}.{again}"
     )
 
 

@@ -36,7 +36,15 @@ IMPORTS = (
     ),
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--format", "wanted", type=click.Choice(EXPORTS), required=True)
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(EXPORTS),
+    required=True,
+    help="csv, parquet, json: one row for each score. md, latex: a table of the runs side by "
+    "side, with the best marked. html: a report in one file. alpaca_eval, lm_eval: files for "
+    "these tools.",
+)
 @click.option(
     "-o",
     "--output",
@@ -44,15 +52,19 @@ IMPORTS = (
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Replaced when it exists. lm_eval: results_TIME.json; samples are written beside it.",
+    help="File to write; an existing file is replaced. For lm_eval it must be called "
+    "results_TIME.json, and the samples are written beside it.",
 )
-@click.option("--judge", metavar="NAME", help="Whose choices alpaca_eval gets, if several.")
+@click.option(
+    "--judge", metavar="NAME", help="For alpaca_eval: the judge whose choices are written."
+)
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
     metavar="M",
-    help="Only this metric; may be repeated. Default: all; latex: win rate and ties, if judged.",
+    help="Write only this metric; repeat the option for several. Default: all metrics; for latex: "
+    "win rate and tie rate, if the runs are judged.",
 )
 @store_option
 @json_option
@@ -68,10 +80,7 @@ def export_runs(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Write runs and their scores to a file.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. csv, parquet and json
-    hold one row per score; md and latex put runs side by side, with the best and who is not told
-    apart from whom marked; html is a report
-    in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.score import Snapshot
@@ -89,7 +98,7 @@ def export_runs(  # noqa: PLR0913 - one parameter per flag
     if as_json:
         output.document({"written": [str(file) for file in written], "runs": list(found)})
     for file in written:
-        output.note(f"wrote {file}")
+        output.note(f"Written: {file}")
 
 
 @click.command(
@@ -103,16 +112,16 @@ def export_runs(  # noqa: PLR0913 - one parameter per flag
     type=click.Choice(["auto", *IMPORTS]),
     default="auto",
     show_default=True,
-    help="judge_replies: JudgeBench, LLMBar, PandaLM.",
+    help="The tool that wrote the files; judge_replies: JudgeBench, LLMBar or PandaLM.",
 )
 @store_option
 @json_option
 def import_results(source: str, wanted: str, store: str, as_json: bool) -> None:
-    """Read results of other tools into the store, with signatures of their own.
+    """Read results of other tools into the store.
 
-    All of it or nothing: a malformed file leaves the store as it was. An import can be repeated; a
-    file that tells anything else than an earlier one is another run. JSON, JSONL (.gz too), CSV,
-    Parquet, Inspect's .eval, and hf://OWNER/NAME:SPLIT for a data set on the hub.
+    FILE is JSON, JSONL (also as .gz), CSV, Parquet or Inspect's .eval, or a data set on the hub:
+    hf://OWNER/NAME:SPLIT. The numbers keep signatures of their own. If a file cannot be read, the
+    store stays as it was. An import can be repeated: the same file gives the same runs.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.importers import read_path, store_runs
@@ -141,7 +150,7 @@ def import_results(source: str, wanted: str, store: str, as_json: bool) -> None:
         return
     output.show(*_summary(imported, run_ids, others))
     if run_ids:
-        output.note(f"Scores of one: mipo-eval show {run_ids[0][:12]}")
+        output.suggest("See the scores of the first", "show", run_ids[0][:8])
 
 
 def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> list["RenderableType"]:
@@ -150,6 +159,7 @@ def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> lis
 
     from mipo_eval.cli.render import inert
     from mipo_eval.reports.export import shown
+    from mipo_eval.reports.labels import metric_title
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
@@ -158,17 +168,18 @@ def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> lis
     table.add_column("items", justify="right")
     table.add_column("first score", justify="right")
     for run_id, record in list(zip(run_ids, imported.runs, strict=True))[:_SHOWN]:
-        first = f"{record.scores[0].metric} {shown(record.scores[0])[0]}" if record.scores else "-"
+        score = record.scores[0] if record.scores else None
+        first = f"{metric_title(score.metric)}: {shown(score)[0]}" if score else "-"
         items = str(len(record.entries))
         table.add_row(run_id[:12], inert(record.model), inert(record.suite), items, inert(first))
     lines: list[RenderableType] = [
-        inert(f"{imported.taken:,} of {imported.rows:,} rows taken, {len(set(run_ids)):,} runs")
+        inert(f"{imported.taken:,} of {imported.rows:,} rows imported, {len(set(run_ids)):,} runs")
     ]
-    lines += [inert(f"left out: {n:,} x {why}") for why, n in imported.left_out.items()]
-    lines += [inert(f"no value: {n:,} x {why}") for why, n in imported.without_value.items()]
+    lines += [inert(f"Left out: {n:,} x {why}") for why, n in imported.left_out.items()]
+    lines += [inert(f"Without a value: {n:,} x {why}") for why, n in imported.without_value.items()]
     lines += [inert(line) for line in others[:_SHOWN]]
     if len(others) > _SHOWN:
         lines.append(inert(f"... and {len(others) - _SHOWN:,} more runs that share a name"))
     if len(run_ids) > _SHOWN:
-        lines.append(inert(f"the first {_SHOWN} of them:"))
+        lines.append(inert(f"The first {_SHOWN} of them:"))
     return [*lines, table]

@@ -36,14 +36,16 @@ if TYPE_CHECKING:
 
 @click.command(epilog=examples("grid demo --dry-run", "grid table1 --slurm --sbatch=--gpus=1"))
 @click.argument("file", metavar="FILE.yaml")
-@click.option("--dry-run", is_flag=True, help="Only say what is left: hours, tokens, money.")
-@click.option("--commands", is_flag=True, help="Only print the commands that are left.")
-@click.option("--slurm", is_flag=True, help="Only print a script that gives them to SLURM.")
+@click.option("--dry-run", is_flag=True, help="Only show what is left to do: hours, tokens, money.")
+@click.option("--commands", is_flag=True, help="Only print the commands that are left to run.")
+@click.option(
+    "--slurm", is_flag=True, help="Only print a script that runs these commands with SLURM."
+)
 @click.option(
     "--sbatch",
     multiple=True,
     metavar="OPTION",
-    help="For every job of --slurm, as --sbatch=--partition=gpu; repeat for several.",
+    help="Option for every SLURM job, such as --sbatch=--partition=gpu. Repeat it for several.",
 )
 @store_option
 @json_option
@@ -56,11 +58,11 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
     store: str,
     as_json: bool,
 ) -> None:
-    """Train, evaluate and judge all that a table needs and the store does not have.
+    """Train, evaluate and judge everything that a table needs.
 
-    FILE.yaml names models, methods, seeds, suites and judges (docs/grid.md), or is a grid that
-    ships: demo, table1, table2. A step that fails does not stop those that do not need it; the
-    same command continues a stopped grid.
+    FILE.yaml lists models, methods, seeds, suites and judges (see docs/grid.md). Three grids come
+    with mipo-eval: demo, table1 and table2. What the store already has is not made again. If a step
+    fails, all steps that do not need it are still done. The same command continues a stopped grid.
     """
     from mipo_eval.cli.plan import opened_to_read
     from mipo_eval.cli.render import Output
@@ -73,9 +75,9 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     output = Output(as_json=as_json)
     if dry_run + commands + slurm > 1:
-        raise ConfigError("--dry-run, --commands and --slurm each print something else: name one")
+        raise ConfigError("use only one of --dry-run, --commands and --slurm")
     if sbatch and not slurm:
-        raise ConfigError("--sbatch is for the jobs of --slurm")
+        raise ConfigError("--sbatch needs --slurm: it is an option for SLURM jobs")
     read = read_grid(file)
     work = _Work(read)
     with loaded(read.plugins):
@@ -93,9 +95,9 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
         left = [one.step for one in plan if one.state.status != "done"]
         if dry_run:
             document |= _tell_needs(output, plan, Estimate(opened, status, read))
-            output.note(f"Do it: mipo-eval grid {file}")
+            output.suggest("Run it", "grid", file)
     if not left:
-        output.tell("nothing is left to be done")
+        output.tell("Nothing is left to do.")
     elif not (as_json or dry_run):
         script = slurm_script(left, flag, read.slurm, sbatch) if slurm else shell_script(left, flag)
         click.echo(script)
@@ -205,8 +207,8 @@ def store_flag(url: str) -> list[str]:
         return []
     if masked(url) != url:
         raise ConfigError(
-            f"--store holds a password, which would stand in the commands: put it into "
-            f"{settings.STORE} instead"
+            "the URL of --store contains a password, which would be printed with the commands: "
+            f"set {settings.STORE} to the URL instead"
         )
     return ["--store", url]
 
@@ -228,7 +230,7 @@ def _all_done(output: "Output", work: "_Work", url: str) -> list[StepProgress]:
             if one.state.status == "done":
                 continue
             if lacking:
-                one.state = State("to do", f"it needs what is missing: {lacking[0]}")
+                one.state = State("to do", f"needs this step first: {lacking[0]}")
                 continue
             with loaded(plugins):  # not around the step, which loads them itself
                 one.state = status.of(one.step)  # perhaps somebody else has done it meanwhile
@@ -286,7 +288,7 @@ def _left(plan: Sequence[StepProgress]) -> str:
     about = f"about {duration(seconds)}"
     if unknown:
         about += f" and what it takes to {' and '.join(unknown)}"
-    return f"{len(left)} left, {about} ({rate:.1f} steps a minute)"
+    return f"{len(left)} left, {about} ({rate:.1f} steps per minute)"
 
 
 def step_json(one: StepProgress) -> dict[str, object]:
@@ -315,8 +317,8 @@ def _require_all(plan: Sequence[StepProgress]) -> None:
         failed = [one for one in missing if one.state.status == "failed"]
         first = failed[0]  # what else is missing needs one that failed
         raise MipoEvalError(
-            f"{len(missing)} of {len(plan)} steps are missing, as {len(failed)} failed "
-            f"({first.step.name}: {first.state.reason}); the same command tries them again"
+            f"{len(missing)} of {len(plan)} steps are not done, because {len(failed)} failed: "
+            f"{first.step.name}: {first.state.reason}. The same command tries again"
         )
 
 
@@ -327,8 +329,8 @@ def _conclude(output: "Output", read: "GridFile", plan: Sequence[StepProgress]) 
     output.show(_counts(plan), *_holes(plan))
     suites = dict.fromkeys(suite_of(read, part).name for part in read.suites)
     for suite in suites:
-        output.note(f"Compare: mipo-eval leaderboard --suite {suite}")
-    output.note("All of it in a browser: mipo-eval board")
+        output.suggest("Compare the methods", "leaderboard", "--suite", suite)
+    output.suggest("See everything in a browser", "board")
     _require_all(plan)
 
 
@@ -384,7 +386,7 @@ def _estimated(plan: Sequence[StepProgress], needs: "Sequence[Need]") -> "Iterat
         what = f"{', '.join(names)} not known"
         yield from (inert(f"{what}: {why}", "yellow") for why in reasons[:_REASONS])
         if more := len(reasons[_REASONS:]):
-            yield inert(f"{what}: {more} reasons more, which --json has", "yellow")
+            yield inert(f"{what}: {more} more reasons (see them with --json)", "yellow")
 
 
 _FORMS = (",.0f", ",.0f", ",.2f", ",.2f")
@@ -404,7 +406,7 @@ def _memory(found: "Mapping[str, Amount]") -> "Iterator[RenderableType]":
 
     for name, most in found.items():
         said = "not known" if most.value is None else f"up to {most.value / 1e9:.1f} GB"
-        yield inert(f"memory of a training of {name}: {said}: {most.source}", "dim")
+        yield inert(f"memory to train {name}: {said} ({most.source})", "dim")
 
 
 def _cell(figure: "Sum", form: str) -> str:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def judges() -> None:
-    """List judges, compare them with each other, correct win rates by human labels."""
+    """Examine the judges: agreement, noise, preference for a family."""
 
 
 @judges.command("list", epilog=examples("judges list", "judges list --json"))
 @reading
 def list_them(store: "Store", output: "Output") -> None:
-    """List the judges and people of the store: what they said, and how they were validated."""
+    """List the judges and people in the store, and their validation."""
     from mipo_eval.cli.render import Grid, failing_lines
     from mipo_eval.reports.agreement import judge_row_json, judge_rows
     from mipo_eval.store.judges import MARK
@@ -36,7 +36,7 @@ def list_them(store: "Store", output: "Output") -> None:
     rows = judge_rows(store)
     output.document({"judges": [judge_row_json(row) for row in rows]})
     if not rows:
-        output.note("No judges yet: evaluate with --judge, or validate one.")
+        output.suggest("There are no judges yet. Use one", "--model", "demo", "--suite", "demo")
         return
     counts, last = ("ratings", "choices"), "strict accuracy (%)"
     table = Grid("judge", "protocol", numbers=counts, last=last, wrap=True)
@@ -53,7 +53,7 @@ def list_them(store: "Store", output: "Output") -> None:
     failing = {row.judge.key: row.failings for row in rows if row.failings}
     names = {row.judge.key: row.judge.label for row in rows}
     output.show(table, *failing_lines(failing, names))
-    output.note("See whether one can be believed: mipo-eval validate JUDGE --data llmbar")
+    output.suggest("Measure a judge", "validate", "JUDGE", "--data", "everyday")
 
 
 @judges.command(
@@ -65,12 +65,12 @@ def list_them(store: "Store", output: "Output") -> None:
 def agreement(
     store: "Store", output: "Output", runs: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
-    """Say how far judges agree about the same responses.
+    """Show how far judges agree about the same responses.
 
-    RUN is the beginning of a run's id; without one, all runs of the store. Ratings are compared
-    one by one, verdicts as win, tie or loss against the references; people who labelled are
-    judges too. order: whether they put the runs in the same order (Kendall's tau). Below two by
-    two, all of them together, whoever judged what (Krippendorff's alpha).
+    RUN is the beginning of a run's id; without RUN, all runs in the store are used. Ratings are
+    compared one by one, verdicts as win, tie or loss against the references. People who labelled
+    count as judges. The column "order" says whether two judges put the runs in the same order
+    (Kendall's tau). The last lines are about all judges together (Krippendorff's alpha).
     """
     from mipo_eval.reports.agreement import agreements, judges_named
 
@@ -112,7 +112,7 @@ def _agreement_tables(found: "Agreements") -> "list[RenderableType]":
                 table.add(pair, of, *_agreed(own), str(own.n), *order)
                 pair, order = "", [""] * len(ordered)
     told = [
-        "kappa: Cohen's, agreement beyond chance; weighted: quadratically, near misses count less",
+        "kappa: Cohen's kappa, agreement beyond chance. weighted: near misses count less.",
         *(_together(of, own) for of, own in found._asdict().items() if of != "pairs" and own.n),
     ]
     lines = (inert(line, "dim") for line in told)
@@ -135,7 +135,7 @@ def _together(of: str, found: "Reliability") -> str:
 
     alpha = number(found.alpha, ".2f", absent="none")
     return (
-        f"all together, {of}: Krippendorff's alpha (ordinal) {alpha} "
+        f"All judges together, {of}: Krippendorff's alpha (ordinal) {alpha} "
         f"{interval(found.alpha_ci95, '.2f')}".rstrip()
         + f", n {found.n}"
     )
@@ -149,7 +149,8 @@ def _together(of: str, found: "Reliability") -> str:
     "given",
     multiple=True,
     metavar="NAME=FAMILY",
-    help="Family of a judge, a model or a run (first 8 digits of its id), if no name tells it.",
+    help="Family of a judge, a model or a run (first 8 characters of its id), where its name does "
+    "not show it.",
 )
 @reading
 def family(
@@ -159,18 +160,18 @@ def family(
     names: tuple[str, ...],
     given: tuple[str, ...],
 ) -> None:
-    """Test whether judges favour responses of their own family.
+    """Test whether judges prefer responses of their own model family.
 
-    Two judges of two families have to have rated runs of both, on the same items. What is
-    estimated is by how many points of the scale both together rate their own family higher; one
-    judge being stricter or one family being better does not count.
+    The test needs two judges of two families that rated runs of both families on the same items. It
+    estimates by how many points the two judges together rate their own family higher. A judge that
+    is stricter, or a family that is better, does not change the result.
     """
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.agreement import Families, family_tests, judges_named
 
     for text in given:
         if not all(text.partition("=")[::2]):
-            raise ConfigError(f"--family {text!r}: say it as NAME=FAMILY, e.g. my-judge=qwen")
+            raise ConfigError(f"--family {text!r} must be NAME=FAMILY, such as my-judge=qwen")
     families = Families(dict(text.rpartition("=")[::2] for text in given))
     chosen = _runs(store, runs)
     found = family_tests(store, chosen, judges_named(store, names), families)
@@ -201,7 +202,7 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     clear = score.ci95 is not None and score.ci95[0] > 0
     ending = "self-preference" if clear else "no self-preference shown"
     by = f"{score.value:+.2f} {interval(score.ci95, '+.2f')}".rstrip()
-    told = f"both together rate their own family {by} points higher ({score.n} items): {ending}"
+    told = f"Together they rate their own family {by} points higher ({score.n} items): {ending}."
     return [table, inert(told, "yellow" if clear else "")]
 
 
@@ -218,10 +219,10 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     default="people",
     show_default=True,
     metavar="WHO|FILE",
-    help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl "
-    "(.parquet, hf://...).",
+    help="The labels: names of people who labelled on the board (WHO,WHO), people for all of "
+    "them, or a file of pairs (.jsonl, .parquet, hf://...).",
 )
-@click.option("--against", metavar="RUN", help="The run to compare with. Default: the references.")
+@click.option("--against", metavar="RUN", help="Run to compare with. Default: the references.")
 @reading
 def correct(
     store: "Store",
@@ -231,10 +232,10 @@ def correct(
     labels: str,
     against: str | None,
 ) -> None:
-    """Correct a judge's win rate of RUN by human labels on some of its items.
+    """Correct a judge's win rate with human labels on some items.
 
-    Both corrections are shown with what they assume: prediction-powered inference and
-    Rogan-Gladen. A tie is half a win.
+    Two corrections are shown, each with its assumption: prediction-powered inference and
+    Rogan-Gladen. A tie counts as half a win.
     """
     from mipo_eval.reports import correction
     from mipo_eval.rows import names_rows
@@ -278,7 +279,7 @@ def _correction_table(found: "Correction", about: str) -> "list[RenderableType]"
     for name, of, assumed in rows:
         table.add(name, number(of.value), interval(of.ci95), str(of.n), inert(assumed, "dim"))
     kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
-    lines = [f"judge and people agree on {found.agreement:.1f} % of {found.labelled} items{kappa}"]
-    lines += [f"not {names[key]}: {why}" for key, why in found.absent.items()]
+    lines = [f"Judge and people agree on {found.agreement:.1f} % of {found.labelled} items{kappa}."]
+    lines += [f"Not {names[key]}: {why}." for key, why in found.absent.items()]
     title = inert(f"{about}: win rate, a tie is half (%)", "bold")
     return [title, table, *(inert(line) for line in lines)]

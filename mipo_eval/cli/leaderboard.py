@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid, Output
-    from mipo_eval.reports.figures import Figure
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section
     from mipo_eval.reports.paper import Published, Table
     from mipo_eval.reports.strengths import SuiteStrengths
@@ -24,50 +24,53 @@ if TYPE_CHECKING:
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 
-_PUBLISHED = "\u2020"
+PUBLISHED = "\u2020"
+"""Marks a number that the paper gives."""
 
 
 @click.command(epilog=examples("leaderboard --suite demo", "leaderboard --table 1 -o table.tex"))
-@click.option("--suite", metavar="S", help="Only this suite.")
+@click.option("--suite", metavar="SUITE", help="Show only this suite.")
 @options.stored_judge_option()
 @options.ties_option
 @click.option(
     "--metric",
     metavar="M",
-    help="Another metric: net_win_rate, win_rate_excluding_ties, self_bleu_4, answer_entropy, "
-    "context_lift, response_tokens, ...",
+    help="Rank by another metric: net_win_rate, win_rate_excluding_ties, self_bleu_4, "
+    "answer_entropy, context_lift, response_tokens, ...",
 )
-@click.option("--paper", is_flag=True, help=f"Add the published rows, marked {_PUBLISHED}.")
+@click.option(
+    "--paper", is_flag=True, help=f"Also show the paper's published numbers, marked {PUBLISHED}."
+)
 @click.option(
     "--control-length",
     is_flag=True,
-    help="Add what win rates would be if responses were as long as the references.",
+    help="Also show what each win rate would be if responses were as long as the references.",
 )
 @click.option(
     "--strengths",
     is_flag=True,
-    help="Bradley-Terry strengths instead: what judges say of methods head to head.",
+    help="Show Bradley-Terry strengths (Elo) instead, from what `mipo-eval judge` compared.",
 )
 @click.option(
     "--table",
     type=click.Choice([*map(str, range(1, 8)), "results"]),
     metavar="N",
-    help="Table N (1-7) of the paper as it is printed, published beside measured; or results: what "
-    "results pages give for its method on eight kinds of task.",
+    help="Show table N (1 to 7) of the paper as it is printed, with your numbers beside the "
+    "published ones; or results: published results of the paper's method on eight kinds of task.",
 )
 @click.option(
     "--others",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     metavar="FILE",
-    help="Numbers of other papers for --table: CSV or a YAML list of {model, method, dataset, "
-    "value, source; std, n, metric}.",
+    help="Add numbers of other papers to --table: a CSV file or a YAML list of {model, method, "
+    "dataset, value, source} and, if known, {std, n, metric}.",
 )
 @click.option(
     "--figure",
     type=click.IntRange(2, 5),
     metavar="N",
-    help="Figure N (2-5) of the paper, as data or a picture.",
+    help="Show figure N (2 to 5) of the paper from your own runs.",
 )
 @click.option(
     "-o",
@@ -75,8 +78,8 @@ _PUBLISHED = "\u2020"
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json; for the table of "
-    "the paper: .md, .tex, .html, .csv or .json.",
+    help="Write the figure (.png, .svg, .vl.json for Vega-Lite, .csv, .json) or the table (.md, "
+    ".tex, .html, .csv, .json) to this file.",
 )
 @options.rows_option
 @partial(reading, needless="table")
@@ -94,21 +97,28 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     rows: Path | None,
     **given: Any,
 ) -> None:
-    """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
+    """Rank the methods in the store: who wins, and by how much?
+
+    Each number has its 95 % interval, its rank and its tied group: rows that share a letter are not
+    told apart by these items.
+    """
+    from mipo_eval.cli.paper_table import show_figure, show_table
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.reports.names import read_rows
 
     asked = LeaderboardQuery(**given, rules=tuple(read_rows(rows) if rows else ()))
     if path is not None and figure is None and table is None:
-        raise ConfigError("--output is of a figure or table: add --figure 2-5 or --table 1-7")
+        raise ConfigError(
+            "--output writes a figure or a table: add --figure 2 to 5 or --table 1 to 7"
+        )
     if others and table is None:
-        raise ConfigError("--others is of a table of the paper: add --table 1-7 or results")
+        raise ConfigError("--others adds to a table: add --table 1 to 7, or --table results")
     if figure is not None:
-        _show_figure(output, store, figure, asked, path)
+        show_figure(output, store, figure, asked, path)
     elif table is not None:
         number: Table = "results" if table == "results" else int(table)
-        _show_table(output, store, number, asked, (others, path))
+        show_table(output, store, number, asked, (others, path))
     elif strengths:
         _show_strengths(output, store, asked)
     else:
@@ -134,38 +144,62 @@ def _show_sections(
     now = Snapshot(store)
     sections = build(now, asked)
     if asked.metric and not sections and now.scores:
-        raise ConfigError(f"no {asked.metric} in {store.name}: it has {', '.join(now.metrics)}")
+        raise ConfigError(
+            f"{store.name} has no metric {asked.metric!r}; it has {', '.join(now.metrics)}"
+        )
     lengths = [against_references(now, one) if control_length else {} for one in sections]
     if control_length and not any(lengths):
         raise ConfigError(
-            "length is controlled in win rates against references, and there are none here: "
-            "leave --control-length out"
+            "--control-length is about win rates against references, and there are none here: "
+            "leave it out"
         )
     failing = failing_by_short_key(store)
     known = [published_rows(section.metric, section.tasks) if paper else [] for section in sections]
     doubts = [_failings(section, failing) for section in sections]
+    answers = [_answers(now, *about) for about in zip(sections, doubts, strict=True)]
     documents = [
         section_json(section)
-        | {"judge_failings": list(failings)}
+        | {"judge_failings": list(failings), "headlines": said}
         | {"published": _published_json(published)}
-        for section, published, failings in zip(sections, known, doubts, strict=True)
+        for section, published, failings, said in zip(sections, known, doubts, answers, strict=True)
     ]
     for document, controlled in zip(documents, lengths, strict=True):
         for (row, task), found in controlled.items():
             own = controlled_json(found, "characters") | {"ci95": found.ci95}
             document["rows"][row]["cells"][task]["at_equal_length"] = own
     output.document({"sections": documents})
-    for section, published, failings, controlled in zip(
-        sections, known, doubts, lengths, strict=True
+    for section, published, failings, said, controlled in zip(
+        sections, known, doubts, answers, lengths, strict=True
     ):
-        output.show(*_section(section, published, failings))
+        output.show(*_section(section, published, failings, said))
         output.show(*_lengths(section, controlled))
         if paper and not published:
-            output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
+            tasks = ", ".join(section.tasks)
+            output.note(f"The paper has no numbers of this kind on {tasks}.")
     if sections:
-        output.note("Two runs item by item: mipo-eval compare RUN RUN")
+        cells = (next(iter(row.cells.values())) for row in sections[0].rows)
+        best, *others = (cell.runs[0].run_id[:8] for cell in cells)
+        told = ["compare", best, others[0]] if others else ["show", best]
+        output.suggest("See it item by item", *told)
     else:
-        output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
+        output.suggest("No scores to rank yet. Make some", "--model", "demo", "--suite", "demo")
+
+
+def _answers(now: "Snapshot", section: "Section", failings: Sequence[str]) -> dict[str, str]:
+    """Return by task, in one sentence, who wins, by how much, and whether that is sure."""
+    from mipo_eval.dashboards.tables.comparison import against, against_own, default_baseline
+    from mipo_eval.dashboards.tables.headline import headline, short_names
+
+    short = next((made.parts.get("judge_key") for made in section.signatures.values()), None)
+    judge = next((one.key for one in now.judges if short and one.key.startswith(short)), None)
+    place, called = default_baseline(section.rows), None
+    if len({row.name.model for row in section.rows}) > 1:
+        pairs, called = against_own(now, section, judge), "its own base model"
+    elif place is not None:
+        pairs, called = against(now, section, judge, place), short_names(section.rows)[place]
+    else:
+        pairs = {}
+    return {task: headline(section, task, pairs, called, failings) for task in section.tasks}
 
 
 def _lengths(
@@ -198,7 +232,8 @@ def _show_strengths(output: "Output", store: "Store", asked: "LeaderboardQuery")
     for one in found:
         output.show(*_strengths(one))
     if not found:
-        output.note("No judge compared two methods: mipo-eval judge RUN RUN --suite S --judge J.")
+        told = ("judge", "RUN", "RUN", "--judge", "JUDGE")
+        output.suggest("No judge has compared two methods yet. Let one do it", *told)
 
 
 def _strengths(found: "SuiteStrengths") -> "list[RenderableType]":
@@ -211,7 +246,7 @@ def _strengths(found: "SuiteStrengths") -> "list[RenderableType]":
     table.columns[0].min_width = 20
     for one in found.strengths:
         table.add(one.name, f"{one.elo:.0f}", interval(one.elo_ci95, ".0f"), str(one.games))
-    told = "Elo: Bradley-Terry, 1000 is the average method, a tie is half a win; by prompt group."
+    told = "Elo (Bradley-Terry): 1000 is the average method; a tie is half a win."
     return [title, table, inert(told, "dim")]
 
 
@@ -233,16 +268,24 @@ def _failings(section: "Section", failing: Mapping[str, Sequence[str]]) -> Seque
 
 
 def _section(
-    section: "Section", published: "PublishedRows", failings: Sequence[str]
+    section: "Section",
+    published: "PublishedRows",
+    failings: Sequence[str],
+    answers: Mapping[str, str],
 ) -> "list[RenderableType]":
-    from mipo_eval.cli.render import failing_lines, inert, reference_lines
+    from mipo_eval.cli.render import failing_lines, reference_lines, wrapped
+    from mipo_eval.reports.labels import metric_title
     from mipo_eval.store.judges import MARK
 
     mark = f" {MARK}" if failings else ""
     by = f", judged by {section.judge}{mark}" if section.judge else ""
-    common = "".join(f", {part}" for part in _common(section) if part)
+    model, method = _common(section)
+    common = f", model {model}" if model else f", {method}" if method else ""
     marks = _marks(section)
-    parts: list[RenderableType] = [inert(f"{section.suite}: {section.metric}{by}{common}", "bold")]
+    title = f"{section.suite}: {metric_title(section.metric)}{by}{common}"
+    parts: list[RenderableType] = [wrapped(title, "bold")]
+    for task, said in answers.items():
+        parts.append(wrapped(f"{task}: {said}" if len(answers) > 1 else said))
     parts += failing_lines({"": failings}, {"": section.judge or ""})
     parts += reference_lines(section.signatures.items())
     if len(section.tasks) > 1 or published:
@@ -297,13 +340,16 @@ def _value(cell: "Cell", metric: str, marks: Mapping[str, int]) -> str:
 
 def _grid(section: "Section", published: "PublishedRows", marks: Mapping[str, int]) -> "Grid":
     from mipo_eval.cli.render import Grid
+    from mipo_eval.reports.labels import tied_group
 
     table = Grid("method", numbers=section.tasks)
     table.columns[0].min_width = 20
     for row in section.rows:
         cells = [row.cells.get(task) for task in section.tasks]
         shown = [
-            f"{_value(cell, section.metric, marks)} {cell.letters}".rstrip() if cell else "-"
+            f"{_value(cell, section.metric, marks)} {tied_group(cell.letters)}".rstrip()
+            if cell
+            else "-"
             for cell in cells
         ]
         table.add(_name(row, section), *shown)
@@ -311,32 +357,38 @@ def _grid(section: "Section", published: "PublishedRows", marks: Mapping[str, in
     for model, method, numbers in published:
         found = [numbers.get(task) for task in section.tasks]
         shown = [_printed(number.value, number.std) if number else "-" for number in found]
-        table.add(f"{model} {method} {_PUBLISHED}", *shown, style="cyan")
+        table.add(f"{model} {method} {PUBLISHED}", *shown, style="cyan")
     return table
 
 
 def _details(section: "Section", task: str, marks: Mapping[str, int]) -> "Grid":
     from mipo_eval.cli.render import Grid, interval
     from mipo_eval.metrics.aggregate import direction
-    from mipo_eval.reports.labels import decimals
+    from mipo_eval.reports.labels import decimals, tied_group
 
-    table = Grid(task, numbers=("value", "95 %", "rank", "tie", "n", "ties"))
-    table.columns[0].min_width = 16
     sign = 1 if direction(section.metric) == "lower" else -1
     rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
     rows.sort(key=lambda both: (both[1].value is None, sign * _level(both[1])))
+    heads = ("value", "95 %", "rank", "tied\ngroup", "n", "tie\nrate")
+    lines = []
     for row, cell in rows:
         seeds = f"x{cell.seeds}" if cell.seeds > 1 else ""
         unscored = f" ({cell.unscored})" if cell.unscored else ""
-        table.add(
-            _name(row, section),
+        shown = (
             _value(cell, section.metric, marks),
             interval(cell.ci95, f".{decimals(section.metric)}f"),
             _rank(cell),
-            cell.letters,
+            tied_group(cell.letters),
             f"{'?' if cell.n is None else cell.n}{seeds}{unscored}",
             "" if cell.tie_rate is None else f"{cell.tie_rate:.1f} %",
         )
+        lines.append((_name(row, section), shown))
+    told = [place for place in range(len(heads)) if any(shown[place] for _, shown in lines)]
+    table = Grid(task, numbers=[heads[place] for place in told])
+    table.padding = (0, 1, 0, 0)  # 80 columns are enough
+    table.columns[0].min_width = 16
+    for name, shown in lines:
+        table.add(name, *(shown[place] for place in told))
     return table
 
 
@@ -364,82 +416,19 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
                 name = f"{row.name.model} {row.name.method}"
                 warnings.append(
                     f"missing: {name} has no value on {cell.missing} items of {task} that others "
-                    "have; rows are ranked by the items they share"
+                    "have; rows are ranked by the items that all of them have"
                 )
     cells = [cell for row in section.rows for cell in row.cells.values()]
-    told = ["n: items x seeds (without a value)."]
+    told = ["n: items x seeds (unscored)."]
     if any(cell.rank is not None for cell in cells):
-        told.insert(0, "tie: rows that share a letter are not told apart (paired, 5 % in all).")
+        told.insert(
+            0, "tied group: rows that share a letter are not told apart (5 % over all pairs)."
+        )
     if any(cell.std is not None for cell in cells):
-        told.append("value \u00b1 standard deviation over seeds.")
+        told.append("value: mean \u00b1 standard deviation over seeds.")
     if published:
-        told.append(f"{_PUBLISHED} published (arXiv 2603.19294): other runs, other judge calls.")
+        told.append(f"{PUBLISHED} published (arXiv 2603.19294), from other runs and judge calls.")
     return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in told]
-
-
-def _show_figure(
-    output: "Output", store: "Store", number: int, asked: "LeaderboardQuery", path: Path | None
-) -> None:
-    """Print a figure's data, and draw it where a file is named."""
-    from mipo_eval.evaluation.score import Snapshot
-    from mipo_eval.reports.figures import draw, figure, figure_json
-
-    found = figure(Snapshot(store), number, judge=asked.judge, rules=asked.rules)
-    if path is not None:
-        draw(found, path)
-    output.document(figure_json(found))
-    output.show(*_series(found))
-    if path is not None:
-        output.note(f"wrote {path}")
-
-
-def _series(found: "Figure") -> "list[RenderableType]":
-    from mipo_eval.cli.render import Grid, inert
-    from mipo_eval.reports.figures import series
-
-    table = Grid("series", numbers=("points", f"mean {found.value}", "last"), wrap=True)
-    for own in series(found):
-        table.add(own.name, str(own.n), f"{own.mean:.3g}", f"{own.last:.3g}")
-    nothing = inert("nothing in the store for it yet", "yellow")
-    told = inert(f"{_PUBLISHED} published: {found.published}", "dim")
-    return [inert(found.title, "bold"), table if found.rows else nothing, told]
-
-
-def _show_table(
-    output: "Output",
-    store: "Store",
-    number: "Table",
-    asked: "LeaderboardQuery",
-    files: tuple[Sequence[Path], Path | None],
-) -> None:
-    """Print a table of the paper; `files` are of others' numbers, and the one to write."""
-    from mipo_eval.cli.paper_table import grid_lines
-    from mipo_eval.reports.others import read_others
-    from mipo_eval.reports.paper import published
-    from mipo_eval.reports.paper_entries import METRICS
-    from mipo_eval.reports.paper_files import grid_json, write_table
-    from mipo_eval.reports.paper_grid import paper_grid
-    from mipo_eval.reports.paper_table import paper_table
-
-    others = read_others(files[0])
-    entries = paper_table(store, number, judge=asked.judge, rules=asked.rules, others=others)
-    grid = paper_grid(number, entries)
-    if files[1] is not None:
-        write_table(number, grid, files[1])
-    output.document(grid_json(number, grid))
-    output.show(*grid_lines(grid, output.width))
-    of_paper = published(number)
-    measured = [entry for entry in entries if entry.measured is not None]
-    both = sum(entry.published is not None for entry in measured)
-    more = f"; {len(measured) - both} more measured" if len(measured) > both else ""
-    output.note(
-        f"{both} of {len(of_paper)} numbers measured, {len(of_paper) - both} absent{more}. "
-        "Which runs are which method: --rows FILE."
-    )
-    if left := sum(other.metric_name not in METRICS[number] for other in others):
-        output.note(f"{left} of {len(others)} numbers of --others are of another metric's table.")
-    if files[1] is not None:
-        output.note(f"wrote {files[1]}")
 
 
 def _printed(value: float | None, std: float | None) -> str:

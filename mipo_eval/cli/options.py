@@ -25,6 +25,22 @@ def examples(*commands: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  mipo-eval {command}" for command in commands)])
 
 
+def as_typed(context: click.Context) -> list[str]:
+    """Return the options of this command that were given and that an evaluation has, too."""
+    default = click.core.ParameterSource.DEFAULT
+    known = {flag for one in context.find_root().command.params for flag in one.opts}
+    words: list[str] = []
+    for one in context.command.params:
+        value = context.params.get(one.name or "")
+        if (
+            known & {*one.opts}
+            and value
+            and context.get_parameter_source(one.name or "") != default
+        ):
+            words += [max(one.opts, key=len), *([] if value is True else [str(value)])]
+    return words
+
+
 def suite_option(*, required: bool = False) -> Decorator:
     """Return `--suite`, which some commands cannot do without."""
     return click.option(
@@ -32,8 +48,8 @@ def suite_option(*, required: bool = False) -> Decorator:
         required=required,
         default=None if required else "",
         metavar="SUITE",
-        help="Name of a suite, an item file (.jsonl, .json, .parquet; .gz too), or "
-        "hf://OWNER/NAME:SPLIT.",
+        help="Name of a suite, a file of items (.jsonl, .json or .parquet, also as .gz), or a "
+        "data set on the hub: hf://OWNER/NAME:SPLIT.",
     )
 
 
@@ -42,9 +58,11 @@ judges_option: Decorator = click.option(
     "judges",
     multiple=True,
     metavar="JUDGE",
-    help="Preset (gpt-4.1, qwen2.5-14b@URL, family, ...), your own FILE.yaml, openai:MODEL@URL, "
+    help="Who judges the responses: a preset (gpt-4.1, family, ...), a preset on your own server "
+    "(qwen2.5-14b@URL), your own preset file (FILE.yaml), a model (openai:MODEL@URL, "
     "azure:DEPLOYMENT@URL, anthropic:MODEL, gemini:MODEL, any-llm:PROVIDER:MODEL, hf:PATH, "
-    "vllm:PATH or checker; repeat for several. Default: the suite's own.",
+    "vllm:PATH), or checker, which rates by exact rules. Repeat the option for several judges. "
+    "Default: the suite's own judge.",
 )
 
 prompting_option: Decorator = click.option(
@@ -52,51 +70,52 @@ prompting_option: Decorator = click.option(
     type=click.Choice(["personalized", "default"]),
     default="personalized",
     show_default=True,
-    help="With or without the user's context in the query.",
+    help="personalized: the query contains the user's context; default: it does not.",
 )
 
 system_option: Decorator = click.option(
     "--system",
     metavar="FILE|TEXT",
     default="",
-    help="System prompt, put before every conversation and before an item's own; the query stays.",
+    help="System prompt, as a file or as text. It comes before every conversation, also before an "
+    "item's own system prompt.",
 )
 
 query_option: Decorator = click.option(
     "--query",
     metavar="NAME|FILE",
     default="",
-    help="Wording of the queries instead of the suite's own: short or context-first, for multiple "
-    "choice reasoned or letter, for word problems turns or message, or a file with {prompt} and "
-    "{context}.",
+    help="Use another wording of the query than the suite's own: short or context-first; for "
+    "multiple choice: reasoned or letter; for word problems: turns or message; or a file of yours "
+    "that contains {prompt} and {context}.",
 )
 
 decoding_option: Decorator = click.option(
     "--decoding",
     metavar="KEY=VALUE,...",
     default="",
-    help="How to draw responses: max_tokens, temperature, top_p, top_k, min_p, repetition_penalty; "
-    "generation_config=checkpoint draws as the checkpoint's own file says. Default: greedy, at "
-    "most 256 tokens, no penalties whatever the checkpoint says.",
+    help="How responses are drawn. Keys: max_tokens, temperature, top_p, top_k, min_p and "
+    "repetition_penalty. generation_config=checkpoint takes the settings that the checkpoint comes "
+    "with; they are not used otherwise. Default: greedy, at most 256 tokens, no penalties.",
 )
 
 engine_option: Decorator = click.option(
     "--engine",
     metavar="KEY=VALUE,...",
     default="",
-    help="How to run the model: batch_size, device, dtype, max_length, parallelize and other "
-    "arguments of lm-eval's hf and vllm; chat_template=FILE (Jinja), where the checkpoint has none "
-    "or in place of its own; num_concurrent, timeout, requests_per_minute for a served "
-    "one. Of thinking: "
-    "enable_thinking=false, reasoning_effort=low, thinking_budget=TOKENS, "
-    "chat_template_kwargs.NAME=V, for servers extra_body.NAME=V. scoring_model=CKPT also measures "
-    "how much likelier the context makes each response.",
+    help="How the model is run. Keys: batch_size, device, dtype, max_length, parallelize and other "
+    "arguments of lm-eval's hf and vllm models; chat_template=FILE (Jinja) replaces the chat "
+    "template; for a model on a server: num_concurrent, timeout, requests_per_minute, "
+    "extra_body.NAME=VALUE; for a model that thinks: enable_thinking=false, "
+    "reasoning_effort=low, thinking_budget=TOKENS, chat_template_kwargs.NAME=VALUE. "
+    "scoring_model=CKPT also measures how much more probable the context makes each response.",
 )
 
 controls_option: Decorator = click.option(
     "--controls",
     is_flag=True,
-    help="Also judge texts that must not win, such as an echo of the prompt: a test of the judge.",
+    help="Test the judge as well: it also judges texts that must not win, such as an echo of the "
+    "prompt.",
 )
 
 seed_option: Decorator = click.option(
@@ -105,21 +124,23 @@ seed_option: Decorator = click.option(
     callback=_storable,
     default=0,
     show_default=True,
-    help="Random seed, of sampling and of intervals.",
+    help="Random seed for sampling and for intervals.",
 )
 
 limit_option: Decorator = click.option(
     "--limit",
     type=click.IntRange(min=1),
     callback=_storable,
-    help="Only the first N items of each task.",
+    metavar="N",
+    help="Use only the first N items of each task.",
 )
 
 data_option: Decorator = click.option(
     "--data",
     "data_dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
+    metavar="FOLDER",
+    help="Folder with the item files. [default: MIPO_EVAL_DATA or ./data]",
 )
 
 max_cost_option: Decorator = click.option(
@@ -127,30 +148,30 @@ max_cost_option: Decorator = click.option(
     type=click.FloatRange(min=0, min_open=True),
     callback=_storable,
     metavar="USD",
-    help="Stop before a call to a model or judge that could cost more than this in all; what was "
-    "answered is kept.",
+    help="Stop before a call that could bring the total cost of models and judges above this. What "
+    "was answered is kept.",
 )
 
 batch_option: Decorator = click.option(
     "--batch",
     is_flag=True,
-    help="Ask through the provider's batch service (OpenAI, Anthropic, Gemini): half the price, "
+    help="Use the provider's batch service (OpenAI, Anthropic, Gemini): half the price, but "
     "slower.",
 )
 
 
 def stored_judge_option(*, required: bool = False) -> Decorator:
     """Return `--judge` of commands that ask nobody, which some cannot do without."""
-    about = "Name or key of a judge in the store."
-    return click.option("--judge", required=required, metavar="J", help=about)
+    about = "A judge in the store, by its name or key."
+    return click.option("--judge", required=required, metavar="NAME", help=about)
 
 
 stored_judges_option: Decorator = click.option(
     "--judge",
     "names",
     multiple=True,
-    metavar="J",
-    help="Name or key of a judge in the store; repeat for several. Default: all.",
+    metavar="NAME",
+    help="A judge in the store, by its name or key; repeat the option for several. Default: all.",
 )
 
 ties_option: Decorator = click.option(
@@ -158,32 +179,37 @@ ties_option: Decorator = click.option(
     type=click.Choice(["win", "half", "loss"]),
     default="win",
     show_default=True,
-    help="What a tie with the reference is worth.",
+    help="What a tie with the reference counts as.",
 )
 
 margin_option: Decorator = click.option(
     "--margin",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    help="Also test whether differences are within M points (equivalent), or not worse by M.",
+    help="Also test whether a difference is smaller than M points, so that two runs are "
+    "equivalent, or at least not worse by M points.",
 )
 
 rows_option: Decorator = click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="YAML list naming runs: {name or run, model, method, variant, seed}.",
+    help="YAML list that says what runs are called: {name or run, model, method, variant, seed}.",
 )
 
 store_option: Decorator = click.option(
     "--store",
     default=settings.store_url,
     metavar="URL",
-    help="SQLite file or PostgreSQL URL. [default: MIPO_EVAL_STORE or ./mipo-eval.db]",
+    help="The database: a SQLite file or a PostgreSQL URL. [default: MIPO_EVAL_STORE or "
+    "./mipo-eval.db]",
 )
 
 json_option: Decorator = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout; progress on stderr."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document on stdout; progress goes to stderr.",
 )
 
 
@@ -203,7 +229,7 @@ plugin_option: Decorator = click.option(
     callback=_load_plugins,
     type=click.Path(path_type=Path),
     metavar="FILE.py",
-    help="Also use what this file of yours registers (docs/plugins.md); its code is run.",
+    help="Also use the plug-ins in this file of yours (docs/plugins.md). Its code is run.",
 )
 
 
@@ -223,7 +249,7 @@ def reading(command: Callable[..., Any], *, needless: str = "") -> Callable[...,
         if not (absent and options.get(needless)):
             with Store.open(store, mode="read") as read:
                 return command(read, output, **options)
-        output.warn(f"there is no store at {store}: nothing is measured yet")
+        output.warn(f"there is no store at {store}: nothing has been measured yet")
         with TemporaryDirectory() as folder, Store.open(f"{folder}/none.db") as empty:
             return command(empty, output, **options)
 

@@ -1,5 +1,6 @@
 """`mipo-eval plan`: what a run will need, before it is started."""
 
+import shlex
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from mipo_eval.store.engine import Store
 
 
+_MODEL = ("--model", "CKPT")
+"""Stands in the next command where no model was named."""
+
+
 @click.command(
     epilog=examples(
         "plan --suite personalization --judge gpt-4.1",
@@ -32,9 +37,9 @@ if TYPE_CHECKING:
 @click.option(
     "--judge",
     metavar="JUDGE",
-    help="One judge, named as for the main job. Default: the suite's own.",
+    help="One judge, named as for evaluation. Default: the suite's own judge.",
 )
-@click.option("--model", metavar="CKPT", help="Subtract what this model has answered already.")
+@click.option("--model", metavar="CKPT", help="Leave out what this model has already answered.")
 @options.prompting_option
 @options.system_option
 @options.query_option
@@ -43,19 +48,30 @@ if TYPE_CHECKING:
 @options.controls_option
 @options.limit_option
 @options.data_option
-@click.option("--rate", type=click.FloatRange(0, 100), help="Expected win rate (%).")
-@click.option("--rho", type=float, help="Correlation of two methods on the same item.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 100),
+    help="Win rate that you expect, in percent.",
+    metavar="PERCENT",
+)
+@click.option(
+    "--rho", type=float, help="Correlation between the verdicts on two methods for the same item."
+)
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Training seeds of each method.",
+    metavar="N",
+    help="Number of training seeds of each method.",
 )
 @click.option(
-    "--seed-sd", type=click.FloatRange(0), help="Points by which seeds differ (sd).", metavar="SD"
+    "--seed-sd",
+    type=click.FloatRange(0),
+    help="Standard deviation of the win rate between training seeds, in points.",
+    metavar="POINTS",
 )
-@click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
+@click.option("--tokenizer", metavar="PATH", help="tokenizer.json of the judge, or its folder.")
 @options.plugin_option
 @options.store_option
 @options.json_option
@@ -72,9 +88,10 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Say what a run will need: calls, tokens, money, minutes, and the difference it can detect.
+    """Show what a run would need, before you start it.
 
-    It asks no model and writes nothing. What the store already has is not counted.
+    It shows calls, tokens, money, minutes, and the smallest difference that the run could detect.
+    No model is asked and nothing is written. What the store already has is not counted.
     """
     from mipo_eval import settings
     from mipo_eval.cli.render import Output
@@ -91,8 +108,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     suite = with_query(find_suite(asked.suite), asked.query)
     named = judge or own_judge(suite.name)
     if asked.engine and model is None:
-        raise ConfigError("--engine says how a model is run: name the model with --model")
-    key, kind, besides = None, None, ["runs with a --seed other than 0"]
+        raise ConfigError("--engine needs --model: it says how this model is run")
+    key, kind, besides = None, None, ["responses and verdicts of runs with another --seed than 0"]
     if model is not None:
         key, kind, scoring = _responses(build_evaluation(replace(asked, judges=(named,))))
         besides += scoring
@@ -111,7 +128,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
     output.show(*_shown(made, f"{suite.name} judged by {named}"))
-    output.note(f"Start the run: mipo-eval --model CKPT --suite {suite.name} --judge JUDGE")
+    typed = options.as_typed(click.get_current_context())
+    output.note(f"Start it: mipo-eval {shlex.join([*([] if model else _MODEL), *typed])}")
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
@@ -120,7 +138,7 @@ def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
     from mipo_eval.keys import digest
 
     scorer = evaluation.scoring_model
-    besides = [f"likelihoods by {scorer}: forward passes on this machine, no calls"]
+    besides = [f"likelihoods by {scorer}, which are computed on this machine"]
     key = digest(responses_spec(evaluation))
     return key, evaluation.model.kind, besides if scorer else []
 
@@ -149,8 +167,8 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     needs.add_column(justify="right", no_wrap=True)
     needs.add_column(overflow="fold", style="dim")
     needs.add_row("items", f"{made.items:,}", "")
-    stored = f"{made.responses_stored:,} stored" if made.responses_stored else ""
-    needs.add_row("responses to make", f"{made.responses_to_make:,}", stored)
+    stored = f"{made.responses_stored:,} are in the store" if made.responses_stored else ""
+    needs.add_row("responses to generate", f"{made.responses_to_make:,}", stored)
     needs.add_row("judge calls", f"{made.calls:,}", _subtracted(made))
     needs.add_row("prompt tokens", *_amount(made.prompt_tokens, ",.0f"))
     needs.add_row("reply tokens", *_amount(made.completion_tokens, ",.0f"))
@@ -162,8 +180,8 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
         needed = number(task.needed, ",d")
         counts = (str(task.n), str(task.prompts), str(task.users or ""))
         power.add(task.task, *counts, number(task.detectable_difference), needed)
-    notes = ["detectable: the smallest difference in points that 80 of 100 repetitions show"]
-    notes += [f"not counted: {line}" for line in made.not_counted]
+    notes = ["detectable: smallest difference (points) that 80 of 100 repetitions would show."]
+    notes += [f"Not counted: {line}." for line in made.not_counted]
     sources = facts((", ".join(tasks), said) for said, tasks in _by_source(made).items())
     return [inert(about, "bold"), needs, power, sources, *(inert(line, "dim") for line in notes)]
 
@@ -181,7 +199,9 @@ def _amount(amount: "Amount", form: str) -> tuple[str, str]:
 
 
 def _subtracted(made: "JudgingPlan") -> str:
-    parts = [f"of {made.ratings:,} ratings; {made.known:,} rated, {made.in_ledger:,} stored"]
+    told = f"for {made.ratings:,} ratings"
+    if stored := made.known + made.in_ledger:
+        told += f", of which {stored:,} are in the store"
     if made.on_unmade:
-        parts.append(f"{made.on_unmade:,} on responses not made yet")
-    return "; ".join(parts)
+        told += f"; {made.on_unmade:,} of the calls are about responses that do not exist yet"
+    return told

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 @plugin_option
 @json_option
 def plugins(*, as_json: bool) -> None:
-    """List plug-ins of installed packages and of --plugin FILE.py, and which are broken.
+    """List your plug-ins, and say which are broken.
 
-    A plug-in adds negatives, a loss on pairs, a reward, a suite or a judge's backend, whose name
-    then stands where one of ours does. docs/plugins.md says how one is written.
+    A plug-in comes from an installed package or from --plugin FILE.py. It adds negatives, a loss on
+    pairs, a reward, a suite or a judge's backend. You use its name as you use a built-in one.
+    docs/plugins.md says how to write one.
     """
     from mipo_eval.cli.render import Grid, Output, inert
     from mipo_eval.plugins import KINDS, list_plugins
@@ -34,7 +35,7 @@ def plugins(*, as_json: bool) -> None:
         output.show(table)
     output.show(*(inert(f"broken: {row['broken']}", "bold red") for row in rows if row["broken"]))
     if not rows:
-        output.note("No package here registers a plug-in; a file of yours: --plugin FILE.py")
+        output.note("No installed package has a plug-in. For a file of yours: --plugin FILE.py")
     for kind in dict.fromkeys(row["kind"] or "" for row in rows if not row["broken"]):
         output.note(f"{kind}: mipo-eval {KINDS[kind]}")
 

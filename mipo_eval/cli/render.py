@@ -5,13 +5,16 @@ A string in a cell or a line is shown inert, as it stands: it may come from a mo
 
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,9 +28,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mipo_eval import settings
 from mipo_eval.evaluation.controls import winners
+from mipo_eval.keys import masked
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.reports.names import RowRule, run_names
 from mipo_eval.signature import Signature
 from mipo_eval.store.judges import MARK, reasons_text
 
@@ -85,8 +91,16 @@ class Output:
         self._stderr.print(inert(text), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print a remark, such as the next useful command."""
-        self.show(Text(text, style="dim"))
+        """Print a remark."""
+        self.show(inert(text, "dim"))
+
+    def suggest(self, what: str, *command: str) -> None:
+        """Print the next useful command, with the store that this one was given."""
+        context = click.get_current_context(silent=True)
+        url = str(context.params.get("store") or "") if context else ""
+        given = url and url != settings.store_url() and masked(url) == url
+        line = shlex.join([*command, *(("--store", url) if given else ())])
+        self.note(f"{what}: mipo-eval {line}")
 
     def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
         """Begin a stage of `total` units; `status` says what else there is to say."""
@@ -189,11 +203,16 @@ def inert(text: str, style: str = "") -> Text:
     return Text(_CONTROL.sub("\ufffd", text), style=style)
 
 
+def wrapped(text: str, style: str = "") -> RenderableType:
+    """Return a sentence that is broken between words where the terminal ends."""
+    return Padding(inert(text, style), 0)
+
+
 def folded(text: str) -> str:
     """Return the beginning of a thinking: it is long, and seldom what is looked for."""
     if len(text) <= _FOLDED:
         return text
-    return f"{text[:_FOLDED].rstrip()} ... ({len(text):,} characters; --json has all of it)"
+    return f"{text[:_FOLDED].rstrip()} ... ({len(text):,} characters; see all with --json)"
 
 
 class Grid(Table):
@@ -295,11 +314,12 @@ def length_grid(
             str(found.n),
         )
     told = [
-        f"longer: how often {whose} is; by: on average, in tokens or characters (ch.)",
-        "pays: log-odds that one standard deviation more of length earns",
+        f"longer: how often {whose} is longer. by: how much on average, in tokens or characters "
+        "(ch.).",
+        "pays: log-odds of winning for one standard deviation more of length.",
     ]
     if any(found.extrapolated for *_, found in rows):
-        told.append("! nearly always longer, or shorter: equal length was hardly seen")
+        told.append("!: nearly always longer, or always shorter, so equal length is a guess.")
     return [table, *(inert(line, "dim") for line in told)]
 
 
@@ -337,7 +357,7 @@ def reference_lines(signatures: Iterable[tuple[str, Signature]]) -> list[Text]:
     tasks = [task for task, made in signatures if made.parts.get("reference") == "published"]
     return [
         inert(
-            f"{task}: rated against the published references, where the paper has a model's own: "
+            f"{task}: rated against the published references; the paper has references of a model: "
             f"mipo-eval data prepare {task} --reference-model openai:gpt-4o",
             "yellow",
         )
@@ -345,13 +365,16 @@ def reference_lines(signatures: Iterable[tuple[str, Signature]]) -> list[Text]:
     ]
 
 
-def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[RenderableType]:
+def score_tables(
+    scores: Sequence[Score], run: Run, failing: Failing, rules: Sequence[RowRule]
+) -> list[RenderableType]:
     """Return a run's scores: a column per task, a section per judge; then what was left out.
 
     Args:
         scores: of the run.
         run: for the title.
         failing: judges that must not be believed; they are marked.
+        rules: what runs of trained checkpoints are called.
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     # What another tool measured comes last, and is called what that tool calls it.
@@ -378,14 +401,16 @@ def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[Re
         counts = (counted(score.n, score.unscored) if score else "" for score in own)
         table.add("items scored (unscored)", *counts)
         table.add_section()
+    (name,) = run_names([run], rules)
     prompting = f", {run.prompting} prompting" if run.prompting else ""
-    title = f"{run.model} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:12]})"
+    title = f"{name} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:8]})"
     judges = {score.judge_key: score.judge or "" for score in scores if score.judge_key}
-    lines = [*failing_lines(failing, judges)]
+    lines = [inert(f"model: {run.model}", "dim")] if run.model != name else []
+    lines += failing_lines(failing, judges)
     lines += [inert(str(winner), "bold red") for winner in winners(scores)]
     for section, task in dict.fromkeys((_section(score), score.task) for score in scores):
         if (first := firsts[section, task]).unscored:
-            said = f"unscored in {task}, {_heading(section)}: {listed(first.unscored_reasons)}"
+            said = f"Unscored in {task}, {_heading(section)}: {listed(first.unscored_reasons)}"
             lines.append(inert(said, "yellow"))
     lines += reference_lines((score.task, score.signature) for score in scores)
     signatures = {score.task: score.signature for score in reversed(ranked)}

@@ -28,7 +28,7 @@ for _option in _SHARED:  # their one line of help stands in every epilog instead
     _option.hidden, _option.expose_value = True, False
 ABOUT = (
     "Every command also takes --config FILE, --print-config, --env-file FILE, --verbosity LEVEL "
-    "and --log-file FILE: docs/config.md."
+    "and --log-file FILE. See docs/config.md."
 )
 
 
@@ -81,7 +81,9 @@ def _refuse_twice(order: Sequence[click.Parameter]) -> None:
         single = isinstance(parameter, click.Option) and not parameter.multiple
         if count > 1 and single and not getattr(parameter, "count", False):
             name = _flag(parameter)
-            raise click.UsageError(f"{name} is given {count} times and takes one value: give one")
+            raise click.UsageError(
+                f"{name} is given {count} times but takes one value: give it once"
+            )
 
 
 def _prepare(context: click.Context, given: Mapping[str, Any]) -> None:
@@ -160,7 +162,9 @@ def _value(parameter: click.Parameter, value: Any) -> Any:
     if several:
         return [_typed(one) for one in (value if isinstance(value, list) else [value])]
     if isinstance(value, list):
-        raise ConfigError(f"{_flag(parameter).lstrip('-')} takes one value, not a list")
+        raise ConfigError(
+            f"{_flag(parameter).lstrip('-')} takes one value, but the file has a list"
+        )
     return _typed(value)
 
 

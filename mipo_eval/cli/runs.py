@@ -27,41 +27,43 @@ if TYPE_CHECKING:
 @click.command("runs", epilog=examples("runs", "runs --store team.db --json"))
 @reading
 def list_runs(store: "Store", output: "Output") -> None:
-    """List the runs of the store, the latest first."""
+    """List the runs in the store, the latest first."""
     from mipo_eval.cli.evaluate import run_json
+    from mipo_eval.reports.names import run_names, trained_rules
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import count_responses
+    from mipo_eval.store.trainings import list_trainings
 
     found = [(run, count_responses(store, run)) for run in stored.list_runs(store)]
+    names = run_names([run for run, _ in found], trained_rules(list_trainings(store)))
     rows = [
-        run_json(run) | {"responses": done, "updated_at": run.updated_at.isoformat()}
-        for run, done in found
+        run_json(run) | {"name": n, "responses": done, "updated_at": run.updated_at.isoformat()}
+        for (run, done), n in zip(found, names, strict=True)
     ]
     output.document({"runs": rows})
     if found:
-        output.show(_run_table(found))
-        output.note("Scores, responses and verdicts of one: mipo-eval show RUN")
+        output.show(_run_table(found, names))
+        output.suggest("See scores and responses of the latest", "show", found[0][0].run_id[:8])
     else:
-        output.note("There are no runs yet. Make some with: mipo-eval demo")
+        output.suggest("There are no runs yet. Make some", "demo")
 
 
-def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
+def _run_table(runs: "Sequence[tuple[Run, int]]", names: Sequence[str]) -> "RenderableType":
     """Return one row per run; the number is of items that have a response."""
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid
-    from mipo_eval.reports.names import model_label
 
     columns = ("run", "model", "suite", "prompting")
-    table = Grid(*columns, numbers=["responses"], last="when (UTC)")
+    table = Grid(*columns, numbers=["items"], last="when (UTC)")
     # 80 columns are enough: what is short stays whole, models and suites are folded.
     table.padding, table.show_edge = (0, 1, 0, 0), False
     for place in (0, 3, -1):
         table.columns[place].no_wrap = True
-    for run, done in runs:
+    for (run, done), name in zip(runs, names, strict=True):
         table.add(
-            run.run_id[:12],
-            model_label(run.model),
+            run.run_id[:8],
+            name,
             run.suite,
             run.prompting,
             Text(f"{done}/{run.n_items}", style="yellow") if done < run.n_items else str(done),
@@ -75,26 +77,34 @@ def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
 @click.option(
     "--samples",
     type=click.IntRange(min=0),
+    metavar="N",
     default=3,
     show_default=True,
-    help="How many responses.",
+    help="Number of responses to show.",
 )
-@click.option("--item", "item_id", metavar="ID", help="Show the response to this item.")
+@click.option(
+    "--item",
+    "item_id",
+    metavar="ID",
+    help="Show the response to this item, and what each judge said about it.",
+)
 @reading
 def show(store: "Store", output: "Output", run: str, samples: int, item_id: str | None) -> None:
-    """Show a run's scores and some of its responses with their verdicts.
+    """Show a run's scores and some of its responses.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. --item also shows what
-    every judge said of the response, with its raw replies.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. With --item, the raw replies
+    of every judge are shown, too.
     """
     from mipo_eval.cli.evaluate import result_json
     from mipo_eval.cli.render import score_tables
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
     from mipo_eval.evaluation.score import Numbers
+    from mipo_eval.reports.names import trained_rules
     from mipo_eval.store.judges import failing_by_short_key
     from mipo_eval.store.responses import answered
     from mipo_eval.store.runs import find_run
+    from mipo_eval.store.trainings import list_trainings
 
     found = find_run(store, run)
     result = Result(run=found, scores=Numbers(store).of_run(found))
@@ -104,19 +114,21 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
         entries = (entry for entry in entries if entry.item.item_id == item_id)
     chosen = list(islice(entries, samples if item_id is None else 1))
     if item_id is not None and not chosen:
-        raise ConfigError(f"run {run} has no item {item_id!r}")
+        raise ConfigError(f"run {run} has no item with the id {item_id!r}")
     shown = [(entry, _said(store, entry)) for entry in chosen]
     whole = item_id is not None
     samples_json = [_sample_json(*sample, whole=whole) for sample in shown]
     output.document(result_json(result, failing) | {"samples": samples_json})
     if result.scores:
-        output.show(*score_tables(result.scores, found, failing))
+        rules = trained_rules(list_trainings(store))
+        output.show(*score_tables(result.scores, found, failing, rules))
     else:
         output.note("There are no scores yet: the run was stopped. Repeat its command to continue.")
     for sample in shown:
         output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
-    if not whole:
-        output.note(f"One response with all that was said of it: mipo-eval show {run} --item ID")
+    if chosen and not whole:
+        about = ("show", run, "--item", chosen[0].item.item_id)
+        output.suggest("See all that the judges said about the first response", *about)
 
 
 Said = dict[str, "list[Remark]"]
@@ -239,13 +251,15 @@ def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
 
 @click.command(epilog=examples("reproduce RUN", "reproduce RUN:TASK:METRIC --run"))
 @click.argument("score", metavar="RUN[:TASK[:METRIC]]")
-@click.option("--run", "execute", is_flag=True, help="Make it again, in a store of its own.")
+@click.option(
+    "--run", "execute", is_flag=True, help="Make it again, in a temporary store, and compare."
+)
 @reading
 def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) -> None:
-    """Print the command behind a number; with --run, say whether it comes out again.
+    """Print the command that made a number, and check it with --run.
 
-    RUN is the beginning of a run's id. Everything is made anew: responses, ratings, scores; a
-    judge that costs money is paid again.
+    RUN is the beginning of a run's id. --run makes everything again: responses, ratings and scores.
+    A judge that costs money is paid again.
     """
     from mipo_eval.reports.reproduction import outcome_json, outcomes, recipe, recipe_json
 
@@ -253,7 +267,7 @@ def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) ->
     output.show(*_recipe(found))
     if not execute:
         output.document(recipe_json(found))
-        output.note(f"Make it again and compare: mipo-eval reproduce {score} --run")
+        output.suggest("Make it again and compare", "reproduce", score, "--run")
         return
     result = _again(found, output)
     compared = outcomes(found.scores, result.scores)
@@ -295,13 +309,13 @@ def _changed(found: "Reproduction", result: "Result") -> list[str]:
     """Return what is no longer as it was: items, model, versions."""
     lines = []
     if result.run.list_key != found.run.list_key:
-        lines.append("the items of the suite have changed since then")
+        lines.append("The items of the suite have changed since then.")
     if result.run.generation_key != found.run.generation_key:
-        lines.append("the model, its chat template or the query wording has changed since then")
+        lines.append("The model, its chat template or the wording of the query has changed since.")
     now = {k: str(v) for k, v in result.run.environment.items() if k != "command"}
     then = found.versions
     return lines + [
-        f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now"
+        f"{name}: then {then.get(name, 'absent')}, now {now.get(name, 'absent')}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
@@ -314,11 +328,13 @@ def _recipe(found: "Reproduction") -> list["RenderableType"]:
 
     run = found.run
     rows = [("run", f"{run.run_id[:12]}, made {run.created_at:%Y-%m-%d %H:%M} UTC")]
-    for name in ("model", "asking", "decoding"):
-        part = found.spec.get(name) or {}
+    for name, key in (("model", "model"), ("query", "asking"), ("decoding", "decoding")):
+        part = found.spec.get(key) or {}
         rows.append((name, ", ".join(f"{key} {value}" for key, value in part.items())))
     rows += [("judge", judge) for judge in found.judges]
-    rows.append(("with", ", ".join(f"{name} {value}" for name, value in found.versions.items())))
+    rows.append(
+        ("versions", ", ".join(f"{name} {value}" for name, value in found.versions.items()))
+    )
     for score in found.scores if len(found.scores) <= 3 else ():
         value = number(score.value, ".6g", absent="none")
         rows.append(
@@ -338,19 +354,19 @@ def _outcomes(compared: "list[Repeated]", changed: list[str]) -> list["Renderabl
             number(before.value, ".6g", absent="none"),
             number(again.value, ".6g", absent="none") if again else "absent",
             str(before.n) if again is None or again.n == before.n else f"{before.n}/{again.n}",
-            _verdict(outcome),
+            _sameness(outcome),
         )
     same = sum(outcome.same for outcome in compared)
     style = "bold green" if same == len(compared) else "bold yellow"
-    verdict = inert(f"{same} of {len(compared)} numbers came out again.", style)
+    verdict = inert(f"{same} of {len(compared)} numbers are the same again.", style)
     return [table, verdict, *(inert(line, "yellow") for line in changed)]
 
 
-def _verdict(outcome: "Repeated") -> str:
+def _sameness(outcome: "Repeated") -> str:
     if outcome.same:
         return "same"
     if outcome.again is None:
         return "not made again"
-    return {True: "other, within the interval", False: "other, outside", None: "other"}[
+    return {True: "different, within the interval", False: "different, outside", None: "different"}[
         outcome.within
     ]

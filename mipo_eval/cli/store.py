@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Merge stores, check one, or drop what nothing refers to."""
+    """Merge, check and clean stores."""
 
 
 @store.command(epilog=examples("store merge all.db mine.db theirs.db", "store merge URL mine.db"))
@@ -21,10 +21,10 @@ def store() -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @json_option
 def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
-    """Add everything in each SOURCE to TARGET.
+    """Add everything in each SOURCE store to the TARGET store.
 
-    Stores are SQLite files or PostgreSQL URLs. A merge can be repeated: what TARGET has is kept,
-    and a reply or response that succeeded replaces one that failed, never the reverse.
+    Stores are SQLite files or PostgreSQL URLs. What TARGET has is kept, so a merge can be repeated.
+    Only a failed reply or response is replaced by one that succeeded.
     """
     from mipo_eval.cli.render import Grid, Output, inert
     from mipo_eval.store.engine import Store
@@ -46,18 +46,18 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
                 if row.read:
                     table.add(row.table, f"{row.read:,}", f"{row.added:,}")
             output.show(inert(f"{source.name} merged into {opened.name}"), table)
-    output.note("What it has now: mipo-eval runs --store TARGET")
+    output.note(f"List its runs: mipo-eval runs --store {opened.name}")
     output.document({"merged": documents})
 
 
 @store.command(epilog=examples("store check", "store check --store team.db"))
 @reading
 def check(store: "Store", output: "Output") -> int:
-    """Say whether a store is whole: nothing damaged, nothing missing.
+    """Check a store for damaged and missing data.
 
-    Exits with 2 when something is broken: damaged pages, rows without what they refer to,
-    incomplete item lists. Repeated work, unfinished runs and scores with two signatures are
-    listed, and are no error.
+    The exit code is 2 if something is broken: damaged pages, rows that refer to missing rows, or
+    incomplete lists of items. Work done twice, unfinished runs and scores with two signatures are
+    listed, too, but they are not errors.
     """
     from mipo_eval.cli.render import inert
     from mipo_eval.store.check import check as check_store
@@ -73,7 +73,7 @@ def check(store: "Store", output: "Output") -> int:
         output.show(*(inert(f"  {example}") for example in finding.examples))
         if finding.found > len(finding.examples):
             output.note(f"  and {finding.found - len(finding.examples):,} more")
-    verdict = "is broken: restore a copy, or merge one in" if broken else "is whole"
+    verdict = "is broken: restore a copy, or merge one into it" if broken else "is in order"
     output.show(inert(f"{store.name} {verdict} ({len(findings)} checks)"))
     return 2 if broken else 0
 
@@ -83,10 +83,10 @@ def check(store: "Store", output: "Output") -> int:
 @store_option
 @json_option
 def forget(calls: tuple[str, ...], store: str, as_json: bool) -> None:
-    """Drop single replies of judges, so that the same command asks for them again.
+    """Delete single replies of judges, to ask for them again.
 
-    A CALL is a call's key, or the beginning of it: the board shows it with each reply. The ratings
-    and choices that were read from it go, too; what else the store holds stays.
+    CALL is the key of a call, or its beginning; the board shows it with each reply. The ratings and
+    choices that were read from the reply are deleted, too. Everything else stays.
     """
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.store.calls import forget as forget_call
@@ -98,18 +98,19 @@ def forget(calls: tuple[str, ...], store: str, as_json: bool) -> None:
         name = opened.name
     output = Output(as_json=as_json)
     output.document({"store": name, "forgotten": keys})
-    output.show(inert(f"{name}: dropped {len(keys)} of its calls; the same command asks again"))
+    replies = "1 reply was" if len(keys) == 1 else f"{len(keys)} replies were"
+    output.show(inert(f"{replies} deleted from {name}. The same judge command asks again."))
 
 
 @store.command(epilog=examples("store vacuum", "store vacuum --yes"))
-@click.option("--yes", is_flag=True, help="Do not ask before dropping.")
+@click.option("--yes", is_flag=True, help="Delete without asking first.")
 @store_option
 @json_option
 def vacuum(yes: bool, store: str, as_json: bool) -> None:
-    """Drop what no run refers to, and give the room back to the disk.
+    """Delete what no run needs, and make the file smaller.
 
-    Replies of judges are kept whether or not anything refers to them: they were paid for.
-    Responses that a training drew go: the same training would draw them again, and alike.
+    Replies of judges are always kept, because they were paid for. Responses that were drawn for a
+    training are deleted: the same training would draw the same responses again.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
@@ -123,10 +124,10 @@ def vacuum(yes: bool, store: str, as_json: bool) -> None:
         listed = ", ".join(f"{n:,} {table}" for table, n in found.items())
         if found and not yes:
             if as_json:
-                raise ConfigError(f"--json cannot ask before dropping {listed}: add --yes")
-            click.confirm(f"Nothing refers to {listed}. Drop them from {opened.name}?", abort=True)
+                raise ConfigError(f"--json cannot ask before it deletes {listed}: add --yes")
+            click.confirm(f"No run needs {listed}. Delete them from {opened.name}?", abort=True)
         dropped = drop_unreferred(opened) if found else {}
         opened.compact()
         name = opened.name
     output.document({"store": name, "dropped": {t: n for t, n in dropped.items() if n}})
-    output.note(f"{name}: dropped {listed}" if found else f"{name}: nothing to drop")
+    output.note(f"{name}: deleted {listed}" if found else f"{name}: there is nothing to delete")

@@ -31,9 +31,9 @@ _FIGURES = {
     "pairs": "pairs",
     "chosen_characters": "characters of a chosen response",
     "rejected_characters": "characters of a rejected response",
-    "ranked_correctly": "pairs ranked correctly before",
-    "pmi_chosen": "what the context adds to chosen (nats)",
-    "pmi_rejected": "what the context adds to rejected (nats)",
+    "ranked_correctly": "pairs ranked correctly before training",
+    "pmi_chosen": "log-probability that the context adds to chosen (nats)",
+    "pmi_rejected": "log-probability that the context adds to rejected (nats)",
 }
 """Figures of the pair report that are shown."""
 
@@ -90,60 +90,70 @@ def _is_short_name(name: str) -> bool:
     ),
 )
 @click.argument("method")
-@click.option("--model", metavar="CKPT", help="Base model: checkpoint folder, hub id, or demo.")
+@click.option("--model", metavar="CKPT", help="Base model: a checkpoint folder, a hub id, or demo.")
 @click.option(
     "--suite",
     metavar="SUITE",
-    help="Suite with a training split, or a FILE.jsonl (.parquet, hf://...).",
+    help="Suite with training items, or a file of items (.jsonl, .parquet, hf://...).",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for the checkpoint; the same command continues a training that was stopped.",
+    help="Folder for the checkpoint. The same command continues a stopped training.",
 )
 @click.option(
     "--config",
     expose_value=False,  # read before all other options, for it may hold them
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="YAML file with keys of a recipe, over the method's own; it may hold options, too.",
+    help="YAML file with keys of the recipe. They replace the method's own; options may be in the "
+    "file, too.",
 )
 @click.option(
     "--negatives",
     metavar="NAME",
-    help="Where rejected responses come from: missing, random, reshuffle, random-strings, or a "
-    "plug-in's.",
+    help="How rejected responses are made: missing, random, reshuffle, random-strings, or the name "
+    "of a plug-in.",
 )
 @click.option(
-    "--n-negatives", type=click.IntRange(min=1), metavar="N", help="Rejected per chosen response."
+    "--n-negatives",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of rejected responses for each chosen one.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of draws, data order and adapters."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed for responses, the order of the data, and new LoRA weights.",
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="One key of the recipe, as optimization.epochs=2; repeat for several. Short names are "
-    "flags too: --lr 5e-7, --lora 32, --algorithm grpo, --query letter. --rounds 3 trains three "
-    "times, each time from the last checkpoint on responses that it draws.",
+    help="Change one key of the recipe, such as optimization.epochs=2; repeat the option for "
+    "several. Common keys have options of their own: --lr 5e-7, --lora 32, --algorithm grpo, "
+    "--query letter. --rounds 3 trains three times, each time from the last checkpoint and on its "
+    "own new responses.",
 )
 @click.option(
     "--sweep",
     metavar="KEY=A,B,...",
-    help="Train with each value and keep what does best on held-out training items.",
+    help="Train once with each of these values, and keep the checkpoint that is best on held-out "
+    "training items.",
 )
 @click.option(
     "--pairs",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="With --out: train on this file of pairs, with TRL's columns prompt, chosen, rejected. "
-    "With --suite: only make the pairs, .jsonl or .parquet.",
+    help="With --out: train on the pairs in this file (TRL's columns prompt, chosen, rejected). "
+    "With --suite: only make the pairs and write them to this file (.jsonl or .parquet).",
 )
-@click.option("--estimate", is_flag=True, help="Only say how much memory the training takes.")
-@click.option("--print-config", is_flag=True, help="Only print the recipe, as --config takes it.")
+@click.option("--estimate", is_flag=True, help="Only show how much memory this would need.")
+@click.option("--print-config", is_flag=True, help="Only print the recipe, for --config.")
 @plugin_option
 @store_option
 @json_option
@@ -163,11 +173,11 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     store: str,
     as_json: bool,
 ) -> None:
-    """Train a checkpoint with METHOD: mipo, sft, sami, ppo-mi, rlvr, ...
+    """Train a model with METHOD, such as mipo, sft, sami or ppo-mi.
 
-    The base model answers the suite's training prompts, and learns from that. METHOD is the name
-    of a recipe (an unknown one lists them); mipo stands for mipo-missing or, with --negatives,
-    another mipo recipe.
+    The base model answers the suite's training prompts and is trained on its own answers. METHOD is
+    the name of a recipe; an unknown name prints the list of all. mipo means mipo-missing, or the
+    recipe for the negatives that --negatives names.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
@@ -189,15 +199,13 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
         if not as_json:
             click.echo(recipe_yaml(recipe), nl=False)
     elif model is None:
-        raise click.UsageError("--model CKPT is needed")
+        raise click.UsageError("--model is missing: name a base model with --model CKPT")
     elif estimate:
         document = _estimate(output, recipe, model)
     else:
         source = _source(recipe, suite, out, pairs)
         if sweep and out is None:
-            raise click.UsageError(
-                "--sweep trains and --pairs FILE does not: leave one of them out"
-            )
+            raise click.UsageError("--sweep trains and --pairs FILE does not: use one of the two")
         request = make_request(recipe, model=model, suite=source, out=out or Path(), seed=seed)
         with Store.open(store) as opened:
             if pairs is not None and not given:
@@ -213,19 +221,22 @@ def _source(
 ) -> str | Path:
     """Return what is learned from: a suite, or the file of pairs."""
     if (suite or pairs) is None or (out is None and (pairs is None or suite is None)):
-        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
+        raise click.UsageError("name a suite with --suite SUITE, and a folder with --out DIR")
     if suite and pairs and out:
         raise click.UsageError(
-            "--pairs FILE is made of --suite, or trained on with --out: leave one of the two out"
+            "--pairs with --suite makes pairs, --pairs with --out trains on them: use --suite or "
+            "--out, not both"
         )
     if pairs is None or suite:
         if recipe.learns_from == "file":
             raise ConfigError(
-                f"{recipe.name} learns from pairs of your own: --pairs FILE --out DIR"
+                f"{recipe.name} trains on pairs of your own: use --pairs FILE --out DIR"
             )
         return suite or ""
     if recipe.learns_from != "file":
-        raise ConfigError(f"{recipe.name} does not learn from pairs: train dpo --pairs {pairs}")
+        raise ConfigError(
+            f"{recipe.name} does not train on given pairs: use mipo-eval train dpo --pairs {pairs}"
+        )
     return pairs
 
 
@@ -247,7 +258,9 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
             "responses to draw and the steps, and a checkpoint on disk for each"
         )
     output.show(*map(inert, lines))
-    output.note(f"For a prompt of {workload.prompt} tokens and responses of {workload.response}.")
+    output.note(
+        f"For prompts of {workload.prompt} tokens and responses of {workload.response} tokens."
+    )
     found = asdict(estimate_memory(name, recipe.optimization, workload=workload))
     return {"model": model, "workload": asdict(workload), "bytes": found, "summary": lines}
 
@@ -273,11 +286,11 @@ def _train(
         if len(rounds) > 1:
             output.show(_rounds_table(rounds, store))
             output.note(
-                "Earlier rounds' checkpoints can be evaluated, or deleted: the last alone is "
-                "needed for more rounds."
+                "You can evaluate or delete the checkpoints of earlier rounds: only the last one "
+                "is needed for more rounds."
             )
         suite = "SUITE" if request.recipe.learns_from == "file" else training.suite
-        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {suite}")
+        output.suggest("Evaluate it", "--model", str(request.out), "--suite", str(suite))
     return {
         **{name: getattr(training, name) for name in _IN_JSON},
         "sweep": [{name: getattr(one, name) for name in _SWEPT} for one in swept],
@@ -377,7 +390,7 @@ def _ends(curve: "Sequence[CurvePoint]") -> Iterator[tuple[str, str, str]]:
             tenth = -(-len(points) // 10)
             values = [value for _, value in points]
             first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
-            yield metric, f"{first:.4g}", f"{last:.4g}"
+            yield metric.replace("_", " "), f"{first:.4g}", f"{last:.4g}"
 
 
 def _export(
@@ -389,11 +402,14 @@ def _export(
 
     check_export(path)
     if request.before:
-        raise ConfigError("--rounds trains, and --suite with --pairs only makes pairs: add --out")
+        raise ConfigError(
+            "--suite with --pairs only makes pairs, and --rounds is about training: leave "
+            "--rounds out"
+        )
     if request.recipe.learns_from != "pairs":
-        raise ConfigError(f"{request.recipe.name} makes no pairs: --pairs goes with a mipo method")
+        raise ConfigError(f"{request.recipe.name} makes no pairs: use --pairs with a mipo method")
     made, _ = make_examples(store, request, output)
     count = export_pairs(path, made.examples)
-    output.note(f"{count} pairs from {made.items} items are in {path}")
+    output.note(f"Written: {count} pairs from {made.items} items in {path}")
     counts = {name: getattr(made, name) for name in ("items", "dropped", "dropped_negatives")}
     return {"file": str(path), "pairs": count, **counts}

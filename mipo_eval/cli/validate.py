@@ -43,40 +43,52 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="everyday, llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl "
-    "(.parquet, hf://...), or store:WHO.",
+    help="Labelled pairs: everyday, llmbar, judgebench, pandalm, psoups, "
+    "personalized_rewardbench, ca, prism, a file of pairs (.jsonl, .parquet, hf://...), or "
+    "store:WHO for the labels that WHO gave on the board.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the named sets. [default: MIPO_EVAL_DATA or ./data]",
+    metavar="FOLDER",
+    help="Folder with these data sets. [default: MIPO_EVAL_DATA or ./data]",
 )
 @click.option(
     "--replies",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     metavar="FILE",
-    help="Replies collected elsewhere: nobody is asked, JUDGE only names whose they are.",
+    help="Replies of the judge that you already have. No model is asked; JUDGE is only a name.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["rubric", "pairwise", "pairwise-tie"]),
-    help="Default: rubric where the pairs name preferences, else pairwise.",
+    help="How the judge is asked. Default: rubric if the pairs have preferences, else pairwise.",
 )
 @click.option(
     "--prompt",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Prompt of your own, with the slots of the protocol.",
+    help="A prompt of your own, with the slots {...} that the protocol fills.",
 )
-@click.option("--attack", is_flag=True, help="Also set hostile responses against honest ones.")
+@click.option(
+    "--attack",
+    is_flag=True,
+    help="Also let hostile responses, which try to trick the judge, compete with honest ones.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help="Only the first N pairs of each subset; with --attack, N honest responses (default 10).",
+    metavar="N",
+    help="Use only the first N pairs of each subset; for --attack, N honest responses (default: "
+    "10).",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the items that are attacked."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed for the choice of items that are attacked.",
 )
 @max_cost_option
 @batch_option
@@ -98,16 +110,16 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     store: str,
     as_json: bool,
 ) -> None:
-    """Measure a judge against labels that people, or a rule, gave to pairs of responses.
+    """Measure how well a judge agrees with human labels.
 
-    JUDGE is what --judge takes in the main job. Its accuracy stands beside that of a judge that
-    always ties and of one that picks the longer response; a judge that is constant or no better
-    than the longer response is marked wherever its verdicts are shown. --attack alone sets the
-    hostile responses against the demo world's references.
+    JUDGE is named as for --judge of an evaluation. The labels say which of two responses is better;
+    people gave them, or a rule. The judge is shown beside a judge that always ties and one that
+    chooses the longer response. If it is not better than these, it is marked as failing wherever
+    its verdicts are shown. --attack without --data attacks the references of the demo world.
 
-    A line of FILE.jsonl: {"prompt", "first", "second", "label": "a"|"b"|"tie", and if known
-    "preferences": [...], "annotators": ["a", ...], "group", "subset"}, or {"prompt", "chosen",
-    "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
+    A row of a file of pairs is {"prompt", "first", "second", "label": "a"|"b"|"tie"} and, if known,
+    "preferences": [...], "annotators": ["a", ...], "group" and "subset"; or {"prompt", "chosen",
+    "rejected"}. store:people means the labels of everybody.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.presets import load_judge
@@ -117,9 +129,9 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.tasks.pairs import named_pairs, shown_name
 
     if replies and (data is None or attack or protocol or prompt):
-        raise ConfigError("--replies goes with --data alone: nobody is asked")
+        raise ConfigError("--replies takes no other option than --data, because no model is asked")
     if data is None and not attack:
-        raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
+        raise ConfigError("name labelled pairs with --data, or use --attack")
     output, folder = Output(as_json=as_json), data_dir or settings.data_dir()
     with Store.open(store) as opened:
         found = attacked = asked = None
@@ -238,7 +250,7 @@ def _quality_json(found: "Examination") -> dict[str, object]:
 def _counts(about: "Quality") -> str:
     counted = f"{about.pairs} pairs"
     if about.tied_labels:
-        counted += f" ({about.tied_labels} that people tie)"
+        counted += f" ({about.tied_labels} labelled as ties)"
     if about.judged < about.pairs:
         counted += f", {about.pairs - about.judged} without a verdict"
     return counted
@@ -254,7 +266,7 @@ def _against_labels(about: "Quality") -> "Table":
         "half_ties": "accuracy, a tie is half (%)",
     }
     if about.tied_labels:
-        shown["agreement"] = "same as the label, ties too (%)"
+        shown["agreement"] = "agreement with the label, ties too (%)"
     for name, label in shown.items():
         table.add_row(label, *(_rate(getattr(r, name), interval=r is about.judge) for r in rules))
     for weight, label in (("", "Cohen's kappa"), ("weighted_", "  weighted quadratically")):
@@ -312,16 +324,18 @@ def _habits(about: "Quality") -> "Table":
     if about.same_verdict_rate is not None:
         table.add_row("same verdict in both orders (%)", _rate(about.same_verdict_rate), "")
     if about.first_place_rate is not None:
-        table.add_row("names the first place (%)", _rate(about.first_place_rate), "50: no bias")
+        table.add_row(
+            "chooses the first response (%)", _rate(about.first_place_rate), "50: no bias"
+        )
     if about.orders is not None:
         orders = about.orders
-        each = f"{orders.accuracy_straight:.1f}, exchanged {orders.accuracy_swapped:.1f}"
-        forced = "ratings forced to a choice: " if about.ratings is not None else ""
-        told = f"{forced}as given {each}; unread is wrong"
+        each = f"{orders.accuracy_straight:.1f}, in the other {orders.accuracy_swapped:.1f}"
+        forced = "ratings turned into choices: " if about.ratings is not None else ""
+        told = f"{forced}in the given order {each}; unread replies count as wrong"
         table.add_row("right in both orders (%)", f"{orders.accuracy_both:.1f}", told)
     if about.length is not None:
         length = about.length
-        told = f"labels do {length.label:.1f}: {length.excess:+.1f} points, {length.n} pairs"
+        told = f"the labels {length.label:.1f}: {length.excess:+.1f} points, {length.n} pairs"
         table.add_row("prefers the longer response (%)", f"{length.judge:.1f}", told)
     if about.ratings is not None:
         spread = about.ratings
@@ -368,30 +382,30 @@ def _people(about: "Quality") -> "list[Text]":
     if len(parts) > 1 and together.alpha is not None:
         ends = interval(together.alpha_ci95, ".2f")
         parts.append(f"all: Krippendorff's alpha {together.alpha:.2f} {ends}".rstrip())
-    return [_text(f"people with each other: {'; '.join(parts)}")] if parts else []
+    return [_text(f"People among themselves: {'; '.join(parts)}")] if parts else []
 
 
 def _verdict(found: "Examination") -> "list[Text]":
     about, margin = found.quality, found.quality.over_longest
     if not found.kept:
         failed = f"{about.failed_calls} of {about.replies} replies are missing"
-        return [_text(f"not kept: {failed}; repeat the command", "bold red")]
+        return [_text(f"Not stored: {failed}. Repeat the command.", "bold red")]
     if not about.failings:
         interval = f" [{margin.ci95[0]:.1f}, {margin.ci95[1]:.1f}]" if margin.ci95 else ""
-        ahead = f"{margin.value:+.1f}{interval} points over choosing the longer response"
-        return [_text(f"passes: {ahead}", "green")]
-    reasons = [_text(f"fails: {reason}", "bold red") for reason in about.failings]
+        ahead = f"{margin.value:+.1f}{interval} points better than choosing the longer response"
+        return [_text(f"Passes: {ahead}.", "green")]
+    reasons = [_text(f"Fails: {reason}.", "bold red") for reason in about.failings]
     return [*reasons, _text("Its verdicts are marked wherever they are shown.", "dim")]
 
 
 def _attacked(found: "AttackReport", judge: str) -> "list[RenderableType]":
     """Return how often hostile responses won, over all and by kind."""
-    met = f"{found.attacks} hostile responses against {found.items} honest ones each"
-    table = _table("hostile text", "beats (%)", "ties (%)", "a tie is half (%)", "duels")
+    met = f"{found.attacks} hostile responses, each against {found.items} honest ones"
+    table = _table("hostile response", "wins (%)", "ties (%)", "a tie is half (%)", "pairs")
     for one in (*found.rates[1:], found.rates[0]):
         cells = (_rate(one.beats), f"{one.ties:.1f}", _rate(one.half), str(one.half.n))
         table.add_row(one.kind or "all", *cells)
-    lines = [f"won most often: {', '.join(found.worst)}"] if found.worst else []
-    lines += [f"{found.undecided} duels without a verdict"] if found.undecided else []
+    lines = [f"Won most often: {', '.join(found.worst)}."] if found.worst else []
+    lines += [f"{found.undecided} pairs have no verdict."] if found.undecided else []
     signature = _text(found.rates[0].half.signature, "dim")
     return [_text(f"{judge}: {met}", "bold"), table, *(_text(line) for line in lines), signature]

@@ -47,7 +47,9 @@ def build_contest(
         MipoEvalError: whatever the user must change.
     """
     if not 2 <= len(names) <= len(ascii_uppercase):
-        raise ConfigError("two entrants or more: mipo-eval judge A B --suite S --judge J")
+        raise ConfigError(
+            "name two entrants or more: mipo-eval judge A B --suite SUITE --judge JUDGE"
+        )
     field = _field(store, asked, names)
     specs = tuple(dict.fromkeys(asked.judges)) or (own_judge(field.suite),)
     purse = purse_of(asked)
@@ -83,15 +85,17 @@ def _field(store: Store, asked: EvaluationOptions, names: Sequence[str]) -> Fiel
         suite = with_query(find_suite(asked.suite), asked.query)
         if suite.form != "query":
             raise ConfigError(
-                f"suite {suite.name} has answers that are right or wrong, which no judge has to "
-                "tell: compare runs with mipo-eval compare"
+                f"the answers of suite {suite.name} are right or wrong, so no judge is needed: "
+                "compare the runs with mipo-eval compare"
             )
         tasks = suite_items(suite, asked.data_dir or settings.data_dir(), asked.limit)
         name, (list_key, _) = suite.name, put_list(store, tasks)
     else:
         run = next((find_run(store, name) for name in names if is_stored_run(name)), None)
         if run is None:
-            raise ConfigError("no entrant is a stored run that tells the items: name --suite")
+            raise ConfigError(
+                "no entrant is a stored run, so the items are not known: name them with --suite"
+            )
         name, list_key = run.suite, run.list_key
         if asked.limit:
             items: dict[str, list[Item]] = {}
@@ -118,7 +122,7 @@ class _Responding:
         """Return the run of a model, complete, and what tells its family."""
         if not self.asked.suite:
             raise ConfigError(
-                f"{name} is no stored run: name the suite it has to answer with --suite"
+                f"{name} is not a stored run: name the suite that it has to answer with --suite"
             )
         made: list[str] = []
 

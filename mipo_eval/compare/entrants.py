@@ -25,14 +25,16 @@ from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
 from mipo_eval.keys import digest
-from mipo_eval.models.spec import checkpoint_name
+from mipo_eval.models.spec import checkpoint_name, read_name
 from mipo_eval.models.thinking import CUT, Parts, take_apart
 from mipo_eval.records import Item, Response, Run, Score
+from mipo_eval.reports.names import run_names, trained_rules
 from mipo_eval.rows import HUB, FileRow, is_hub, names_rows, read_rows
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.responses import Scorable, put_generation, put_responses, scorable, texts_of
 from mipo_eval.store.runs import find_run, get_scores, put_run, put_scores
+from mipo_eval.store.trainings import list_trainings
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED
 
@@ -107,19 +109,20 @@ def find_entrant(
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
-    elif name != "demo" and not re.search(f"[/:]|{BASE}", name) and not Path(name).exists():
+    elif not (read_name(name).kind or re.search(f"[/:]|{BASE}", name) or Path(name).exists()):
         raise ConfigError(
-            f"{name!r} is no entrant: name a run of {store.name} (`mipo-eval runs` lists them), a "
-            "checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response file, demo or "
-            f"{REFERENCE}"
+            f"{name!r} is not an entrant: name a run of {store.name} (`mipo-eval runs` lists "
+            "them), a checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response "
+            f"file, demo or {REFERENCE}"
         )
     else:
         run, kind = respond(name)
+    (called,) = run_names([run], trained_rules(list_trainings(store)))
     prompting = f", {run.prompting} prompting" if run.prompting else ""
     return Entrant(
         label=label,
         name=name,
-        about=f"{run.model}{prompting} (run {run.run_id[:12]})",
+        about=f"{called}{prompting} (run {run.run_id[:8]})",
         run=run,
         kind=kind,
     )
@@ -228,8 +231,8 @@ def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[
     suite = f"; it is of {entrant.run.suite}" if entrant.run else ""
     reasons = ", ".join(sorted({str(reason) for _, reason in found}))
     raise ConfigError(
-        f"{entrant.name} has no response to any of {len(items)} items ({reasons}){suite}: nothing "
-        "to judge"
+        f"{entrant.name} has no response to any of the {len(items)} items ({reasons}){suite}: "
+        "there is nothing to judge"
     )
 
 
@@ -251,7 +254,8 @@ def same_family(entrants: Sequence[Entrant], family_of: Callable[[str], str | No
     if len(set(families.values())) > 1:
         listed = ", ".join(f"{label} is {kinds[label]}" for label in families)
         raise ConfigError(
-            f"the judge 'family' judges models of one family ({listed}): name a judge"
+            f"the judge 'family' can only judge models of one family, but {listed}: name another "
+            "judge"
         )
     return next(iter(kinds.values()), None)
 
@@ -282,7 +286,7 @@ def read_responses(
     """
     rows = list(read_rows(source))
     if not rows:
-        raise DataError(f"{source} holds no responses")
+        raise DataError(f"{source} contains no responses")
     file_name = str(source).removeprefix(HUB) if is_hub(source) else Path(source).name
     if "item_id" in rows[0].data:
         name, texts = file_name, _by_id(rows, items)

@@ -128,15 +128,16 @@ def _check(contest: Contest) -> None:
     for entrant in contest.entrants:
         if entrant.key in seen:
             raise ConfigError(
-                f"{entrant.name} has the very responses of {seen[entrant.key]}: nothing to compare"
+                f"{entrant.name} has exactly the same responses as {seen[entrant.key]}: there is "
+                "nothing to compare"
             )
         seen[entrant.key] = entrant.name
     if contest.panel and len(contest.judges) < 2:
-        raise ConfigError("a panel needs two judges or more: repeat --judge")
+        raise ConfigError("--panel needs two judges or more: repeat --judge")
     if contest.panel and contest.until_decided:
         raise ConfigError(
-            "each judge stops at its own item, so a panel has too few that all judged: leave "
-            "--panel or --until-decided out"
+            "with --until-decided each judge stops at another item, so few items are judged by "
+            "all of them: leave one of --panel and --until-decided out"
         )
 
 

@@ -84,8 +84,9 @@ def rebuild_base_model(
                 unfinished.rename(folder)
     except OSError as error:
         raise ConfigError(
-            f"cannot keep the demo model in {folder.parent}: {os.strerror(error.errno or 0)};"
-            f" name a folder that can be written in {settings.CACHE}"
+            f"the demo model cannot be written to {folder.parent}: "
+            f"{os.strerror(error.errno or 0)}; set {settings.CACHE} to a folder that can be "
+            "written"
         ) from error
     return folder
 
@@ -105,7 +106,7 @@ def rebuilt_folder(render: "Render", *, recipe: "PretrainingRecipe | None" = Non
         versions = {name: metadata.version(name) for name in libraries}
     except metadata.PackageNotFoundError as error:
         raise ConfigError(
-            f"making the demo's base model needs {error.name}: pip install 'mipo-eval[hf]'"
+            f"training the demo's base model needs {error.name}: pip install 'mipo-eval[hf]'"
         ) from None
     from mipo_eval.demo.pretraining import PretrainingRecipe
 

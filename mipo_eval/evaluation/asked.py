@@ -152,8 +152,9 @@ def _rates(judge: "Judge") -> "Judge":
     if judge.protocol == "rubric":
         return judge
     raise ConfigError(
-        f"the judge {judge.name} chooses between two responses ({judge.protocol}), and the main "
-        f"job rates each: mipo-eval judge MODEL reference --suite S --judge {judge.spec}"
+        f"the judge {judge.name} chooses between two responses ({judge.protocol}), but an "
+        "evaluation needs ratings: use mipo-eval judge MODEL reference --suite SUITE --judge "
+        f"{judge.spec}"
     )
 
 
@@ -183,11 +184,15 @@ def _parse_decoding(text: str) -> dict[str, str | int | float]:
     found = _parse_settings("--decoding", text, _DECODING)
     numbers = {key: value for key, value in found.items() if not isinstance(value, str)}
     if numbers.get("max_tokens", 1) < 1 or numbers.get("temperature", 0) < 0:
-        raise ConfigError(f"--decoding {text!r}: max_tokens is at least 1, temperature at least 0")
+        raise ConfigError(
+            f"--decoding {text!r}: max_tokens must be at least 1, temperature at least 0"
+        )
     if not 0 < numbers.get("top_p", 1) <= 1 or not 0 <= numbers.get("min_p", 0) < 1:
-        raise ConfigError(f"--decoding {text!r}: top_p lies in (0, 1], min_p in [0, 1)")
+        raise ConfigError(f"--decoding {text!r}: top_p must be in (0, 1], min_p in [0, 1)")
     if numbers.get("top_k", 0) < 0 or not numbers.get("repetition_penalty", 1) > 0:
-        raise ConfigError(f"--decoding {text!r}: top_k is 0 or more, repetition_penalty above 0")
+        raise ConfigError(
+            f"--decoding {text!r}: top_k must be 0 or more, repetition_penalty above 0"
+        )
     return found
 
 
@@ -204,10 +209,10 @@ def _parse_settings(
         key, _, value = part.strip().partition("=")
         if key not in known:
             names = ", ".join(known) or "none for this kind of model"
-            raise ConfigError(f"{flag} {part!r}: known are {names}, as key=value")
+            raise ConfigError(f"{flag} {part!r}: write key=value; the keys are {names}")
         if known[key] is bool:
             if value.lower() not in {"true", "false"}:
-                raise ConfigError(f"{flag} {part!r}: {value!r} is neither true nor false")
+                raise ConfigError(f"{flag} {part!r}: {value!r} is not true or false")
             found[key] = value.lower() == "true"
             continue
         try:

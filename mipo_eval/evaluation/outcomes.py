@@ -111,9 +111,8 @@ def _answer(run: Run, entry: Answered, value: Callable[[Answered], _Pair]) -> _P
         return None, (response.reason if response else None) or NOT_GENERATED
     if "kind" not in entry.item.meta:
         raise ConfigError(
-            f"run {run.run_id[:12]} is of {run.suite}, whose items have no answer to check: "
-            "accuracies are paired in verifiable suites only (an imported one is a number for all "
-            "items together); name another metric with --metric"
+            f"run {run.run_id[:12]} is of suite {run.suite}, whose items have no right answer, so "
+            "accuracy cannot be compared item by item: name another metric with --metric"
         )
     return value(entry)
 
@@ -241,9 +240,11 @@ class Outcomes:
             ConfigError: the metric has no value per item, or needs a judge and none is named.
         """
         if metric not in METRICS:
-            raise ConfigError(f"{metric} has no value per item; known: {', '.join(METRICS)}")
+            raise ConfigError(
+                f"{metric} has no value per item; these metrics have one: {', '.join(METRICS)}"
+            )
         if metric in JUDGED and judge_key is None:
-            raise ConfigError(f"{metric} is judged: name a judge of the store with --judge")
+            raise ConfigError(f"{metric} needs a judge: name one with --judge")
         judge = judge_key if metric in JUDGED else None
         key = (metric, judge, tuple(run.run_id for run in runs))
         if key not in self._sheets:
@@ -375,7 +376,10 @@ class Outcomes:
 
     def _means(self, run: Run, listed: ItemList, judge: str) -> Column:
         if not self.rates(judge):
-            raise ConfigError("rating_mean: this judge chooses and gives no ratings")
+            raise ConfigError(
+                "this judge chooses between responses and gives no ratings, so there is no "
+                "rating_mean"
+            )
         own = self._rated[judge, run.generation_key, run.list_key]
         means = np.full(len(own.values), np.nan)
         np.divide(own.values, listed.wanted, out=means, where=listed.wanted > 0)

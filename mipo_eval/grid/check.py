@@ -26,10 +26,12 @@ def check(grid: GridFile, work: Work) -> None:
     for kind in ("models", "suites", "methods"):
         folders = [slug(part.name) for part in getattr(grid, kind)]
         if twice := [name for name in folders if folders.count(name) > 1]:
-            raise ConfigError(f"{kind}: two are called {twice[0]}: give one of them a label")
+            raise ConfigError(f"{kind}: two are called {twice[0]!r}: give one of them a label")
     known = ["personalized", *(method.name for method in grid.methods)]
     if grid.pairwise and grid.baseline not in known:
-        raise ConfigError(f"baseline: {grid.baseline!r} is no row; known: {', '.join(known)}")
+        raise ConfigError(
+            f"baseline: there is no row {grid.baseline!r}; the rows are {', '.join(known)}"
+        )
     if grid.pairwise and grid.baseline == known[0] and known[0] not in grid.prompting:
         raise ConfigError("baseline: add personalized to prompting, or name a method")
     for place, checked in _checks(grid, work):

@@ -187,7 +187,7 @@ class GridFile(_Part):
         name, own = find_method(method.method)
         recipe = load_recipe(name, overrides=(*own, *self.overrides(model, suite, method)))
         if recipe.learns_from == "file":
-            raise ConfigError(f"{name} learns from pairs of your own, which a grid does not have")
+            raise ConfigError(f"{name} trains on pairs of your own, and a grid cannot have them")
         return recipe
 
     def engine(self, model: ModelPart) -> str:
@@ -218,8 +218,7 @@ def read_grid(name: str) -> GridFile:
         )
     if not name.endswith(_YAML):
         raise ConfigError(
-            f"unknown grid {name!r}: name a YAML file, or one that ships: "
-            f"{', '.join(shipped_grids())}"
+            f"unknown grid {name!r}: name a YAML file, or one of {', '.join(shipped_grids())}"
         )
     return settings.read_yaml(Path(name), f"the grid {name}", GridFile)
 

@@ -74,7 +74,7 @@ def read_path(source: Path | str, wanted: str = "auto") -> Imported:
             known = f"{wanted} files" if wanted != "auto" else f"one of {', '.join(FORMATS)}"
             raise ConfigError(f"{source} does not look like {known}: name its format with --format")
         if not imported.runs:
-            raise DataError(f"{source}: nothing of it can be taken ({_listed(imported)})")
+            raise DataError(f"{source}: no row could be imported ({_listed(imported)})")
         return imported
     if not path.is_dir():
         raise ConfigError(f"there is no file or folder at {path}")
@@ -90,7 +90,7 @@ def read_path(source: Path | str, wanted: str = "auto") -> Imported:
             imported.left_out["files of no known format"] += 1
     if not imported.runs:
         left = f"; left out: {_listed(imported)}" if imported.left_out else ""
-        raise ConfigError(f"nothing in {path} is of a known format ({', '.join(FORMATS)}){left}")
+        raise ConfigError(f"{path} contains no file in a known format ({', '.join(FORMATS)}){left}")
     return imported
 
 
@@ -103,7 +103,7 @@ def _read_file(source: Path | str, wanted: str, imported: Imported) -> bool:
     path = Path(source)
     rows = inspect.read_archive(path) if path.suffix == ".eval" else list(read_rows(source))
     if not rows:
-        raise DataError(f"{source}: holds no rows")
+        raise DataError(f"{source} contains no rows")
     candidates = FORMATS if wanted == "auto" else {wanted: FORMATS[wanted]}
     for name, reader in candidates.items():
         if reader.is_ours(rows[0]):
@@ -138,7 +138,7 @@ def _check_names(record: RunRecord) -> None:
         if len(name) > _MAX_NAME:
             raise DataError(
                 f"{record.source} results of {record.model}: the name {name!r} is longer than "
-                f"{_MAX_NAME} characters: shorten it in the file"
+                f"{_MAX_NAME} characters: make it shorter in the file"
             )
 
 

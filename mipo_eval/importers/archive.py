@@ -27,7 +27,7 @@ def read_members(path: Path, wanted: Sequence[str], folder: str) -> dict[str, by
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
             if sum(info.file_size for info in members.values()) > _MAX_BYTES:
-                raise DataError(f"{path}: unpacks to more than 2 GiB")
+                raise DataError(f"{path} is larger than 2 GiB when it is unpacked")
             names = [name for name in wanted if name in members][:1]
             names += sorted(n for n in members if n.startswith(folder) and n.endswith(".json"))
             return {name: _content(path, archive, members[name]) for name in names}
@@ -39,7 +39,7 @@ def read_members(path: Path, wanted: Sequence[str], folder: str) -> dict[str, by
         struct.error,
         zlib.error,
     ) as error:
-        raise DataError(f"{path}: is not an archive that can be read ({error})") from None
+        raise DataError(f"{path} is not an archive that can be read ({error})") from None
 
 
 def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

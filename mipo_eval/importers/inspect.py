@@ -59,10 +59,10 @@ def read_archive(path: Path) -> list[FileRow]:
     members = read_members(path, ("header.json", _STARTED), "samples/")
     head = next((name for name in members if not name.startswith("samples/")), None)
     if head is None:
-        raise DataError(f"{path}: has no header.json: it is no log")
+        raise DataError(f"{path} has no header.json, so it is not an Inspect log")
     log, *samples = (parse(content, f"{path}, {name}") for name, content in members.items())
     if not isinstance(log, dict):
-        raise DataError(f"{path}, {head}: is not a JSON object")
+        raise DataError(f"{path}, {head} is not a JSON object")
     log["samples"] = samples
     return [FileRow(str(path), cleaned({"status": "started"} | log, str(path)))]
 

@@ -53,7 +53,7 @@ class AnyLlmBackend(ServedBackend):
     ) -> None:
         provider, _, name = model.partition(":")
         if not name:
-            raise ConfigError(f"any-llm:{model} names no provider: write any-llm:PROVIDER:MODEL")
+            raise ConfigError(f"any-llm:{model} has no provider: write any-llm:PROVIDER:MODEL")
         self.provider = provider
         super().__init__(name, base_url, limits=limits, api_key_env=api_key_env)
 
@@ -131,7 +131,7 @@ class AnyLlmBackend(ServedBackend):
         moved = os.environ.get(address or "", "")
         if moved and not self.urls and not is_confidential(moved):
             raise BackendError(
-                f"{address} is plain http, over which everybody can read the key: use https, or "
+                f"{address} uses http, so others can read the key: use https, or "
                 f"any-llm:{self.provider}:{self.model}@{moved} with {host_variables(moved)[0]}"
             )
 

@@ -57,8 +57,8 @@ class AzureBackend(OpenAIBackend):
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         if not base_url:
             raise ConfigError(
-                f"azure:{self.model} is at no resource: write azure:{self.model}"
-                f"@https://RESOURCE.openai.azure.com, or set {ENDPOINT}"
+                f"azure:{self.model} has no address: write "
+                f"azure:{self.model}@https://RESOURCE.openai.azure.com, or set {ENDPOINT}"
             )
         url = normal_url(base_url)
         return (url[: url.index("/openai")] if "/openai" in urlsplit(url).path else url,)

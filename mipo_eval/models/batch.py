@@ -104,9 +104,11 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     ) -> None:
         super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         if len(self.urls) > 1:
-            raise ConfigError("batches go to one server: give one URL")
+            raise ConfigError("a batch goes to one server: give one URL")
         if job_requests < 1 or not 0 < poll_seconds < math.inf:
-            raise ConfigError("a batch has job_requests of 1 or more, and poll_seconds above 0")
+            raise ConfigError(
+                "batch settings: job_requests must be 1 or more, poll_seconds above 0"
+            )
         self._job_requests = min(job_requests, self.most_requests)
         self._poll_seconds = poll_seconds
         self._mark = digest(dict(self.identity))
@@ -287,8 +289,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
                 break
             await asyncio.sleep(max(trouble.after or 0.0, limits.wait(attempt)))
         raise BackendError(
-            f"{trouble.detail}; batches already submitted go on there: run the same command again "
-            "to collect them"
+            f"{trouble.detail}; batches that were sent are still running: run the same command "
+            "again to collect them"
         )
 
 

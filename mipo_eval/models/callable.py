@@ -71,5 +71,5 @@ class CallableBackend:
         if not is_list or not all(isinstance(text, str) for text in found):
             raise BackendError(f"{self.model} returned {str(found)[:80]!r}, not a list of texts")
         if len(found) != len(chats):
-            raise BackendError(f"{self.model} returned {len(found)} texts to {len(chats)} prompts")
+            raise BackendError(f"{self.model} returned {len(found)} texts for {len(chats)} prompts")
         return list(found)

@@ -40,7 +40,7 @@ def check_drawing(model: ModelSpec, settings: Set[str]) -> None:
     if model.engine == "own":  # a function draws as it likes
         known = set()
     if unknown := sorted(settings - known):
-        raise ConfigError(f"--decoding {unknown[0]}: {model.name} cannot be asked for that")
+        raise ConfigError(f"--decoding {unknown[0]}: {model.name} does not support it")
 
 
 def own_drawing(model: ModelSpec, asked: object) -> dict[str, Any]:
@@ -50,13 +50,13 @@ def own_drawing(model: ModelSpec, asked: object) -> dict[str, Any]:
         ConfigError: nobody knows them, or the engine cannot draw like that.
     """
     if asked != "checkpoint":
-        raise ConfigError(f"--decoding {OWN}={asked}: {OWN} can only be checkpoint")
+        raise ConfigError(f"--decoding {OWN}={asked}: the only value of {OWN} is checkpoint")
     if model.engine == "openai":
         return {OWN: "checkpoint"}  # the server knows it, and is left to it
     if model.checkpoint is None:
         raise ConfigError(
-            f"--decoding {OWN}=checkpoint: what {model.name} is drawn with by itself is not known "
-            "here: give temperature, top_p, top_k, min_p and repetition_penalty"
+            f"--decoding {OWN}=checkpoint: the settings that {model.name} comes with are not "
+            "known here: give temperature, top_p, top_k, min_p and repetition_penalty yourself"
         )
     own = model.checkpoint.drawing
     if not own.pop("do_sample", False):
@@ -65,7 +65,8 @@ def own_drawing(model: ModelSpec, asked: object) -> dict[str, Any]:
         own["temperature"] = 1.0
     if unknown := sorted(own.keys() - _DRAWN_BY[model.engine]):
         raise ConfigError(
-            f"--decoding {OWN}=checkpoint: {model.name} sets {', '.join(unknown)}, which is not "
-            f"done by {model.engine}: give the others by name, such as temperature=0.7"
+            f"--decoding {OWN}=checkpoint: {model.name} sets {', '.join(unknown)}, which "
+            f"{model.engine} does not support: give the other settings by name, such as "
+            "temperature=0.7"
         )
     return own

@@ -128,7 +128,7 @@ def read_effort(settings: Mapping[str, str], *, flag: str) -> Effort:
             plain[key] = value
     if (switch := plain.get(_SWITCH)) is not None:
         if switch.lower() not in {"true", "false"}:
-            raise ConfigError(f"{flag} {_SWITCH}={switch}: it is true or false")
+            raise ConfigError(f"{flag} {_SWITCH}={switch}: it must be true or false")
         nested["chat_template_kwargs"][_SWITCH] = switch.lower() == "true"
     return checked_effort(
         template=nested["chat_template_kwargs"],
@@ -154,15 +154,18 @@ def checked_effort(
             negative.
     """
     if taken := sorted(_OURS & body.keys()):
-        raise ConfigError(f"{where}: extra_body.{taken[0]} is not for here: it is set elsewhere")
+        raise ConfigError(
+            f"{where}: extra_body.{taken[0]} cannot be set here, because another setting sets it"
+        )
     try:
         canonical_json([dict(template), dict(body)])
     except (TypeError, ValueError) as error:  # a date of YAML's, an infinity
         raise ConfigError(
-            f"{where}: extra_body and chat_template_kwargs hold what JSON has no form for ({error})"
+            f"{where}: extra_body and chat_template_kwargs contain something that is not JSON "
+            f"({error})"
         ) from None
     if budget is not None and budget < 0:
-        raise ConfigError(f"{where}: thinking_budget is {budget}: give a number of tokens")
+        raise ConfigError(f"{where}: thinking_budget is {budget}: it must be a number of tokens")
     return Effort(template=dict(template), level=level, budget=budget, body=dict(body))
 
 
@@ -219,7 +222,7 @@ def _put(into: dict[str, Any], path: list[str], value: Any, *, where: str) -> No
     for name in path[:-1]:
         into = into.setdefault(name, {})
         if not isinstance(into, dict):
-            raise ConfigError(f"{where}: {name} has a value of its own already")
+            raise ConfigError(f"{where}: {name} is set twice")
     into[path[-1]] = value
 
 
@@ -237,5 +240,5 @@ def _tokens(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     if not text.isdecimal() or len(text) > 9:
-        raise ConfigError(f"{flag} thinking_budget={text}: it is a number of tokens")
+        raise ConfigError(f"{flag} thinking_budget={text}: it must be a number of tokens")
     return int(text)

@@ -114,8 +114,8 @@ class CheckpointBackend(ABC):
         """Find out, without loading the weights, whether the checkpoint can judge."""
         if not self.checkpoint.has_chat_template:
             raise BackendError(
-                f"{self.name} has no chat template, so it cannot be asked as a judge: use an "
-                "instruction-tuned model, or put a chat_template.jinja into its folder"
+                f"{self.name} has no chat template, so it cannot judge: use an instruction-tuned "
+                "model, or put a chat_template.jinja into its folder"
             )
 
     def _prompt(self, request: Request, answer: int, room: Any) -> list[int] | Failure:
@@ -335,8 +335,7 @@ class HfBackend(CheckpointBackend):
     @cached_property
     def _dtype(self) -> str:
         """The checkpoint's own precision on a GPU; CPUs are exact and fast in float32 only."""
-        own = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
-        return str(own) if self._where.startswith("cuda") else "float32"
+        return self.checkpoint.dtype if self._where.startswith("cuda") else "float32"
 
     @cached_property
     def _packs(self) -> bool:

@@ -6,7 +6,7 @@ model as for a judge (`server`). What the server does not take is left out, and 
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,7 +78,7 @@ def serving(
     names = {"num_concurrent": "concurrency", "max_retries": "attempts"}
     given = {names.get(name, name): value for name, value in settings.items()}
     if wrong := next((name for name, value in settings.items() if not value > 0), None):
-        raise ConfigError(f"--engine {wrong}={settings[wrong]}: it is above 0")
+        raise ConfigError(f"--engine {wrong}={settings[wrong]}: it must be above 0")
     limits = Limits(**{"timeout": _TIMEOUT, "purse": purse, **given})
     kind = KINDS.get(model.engine)
     has_batches = kind and kind.batch and not is_private(model.url or "")
@@ -87,7 +87,7 @@ def serving(
     )
     if not isinstance(backend, ServedBackend | CallableBackend):
         raise ConfigError(
-            f"{model.name} judges only: to be evaluated, a plug-in's backend has to be a "
+            f"{model.name} can only judge: to be evaluated, a plug-in's backend must be a "
             "mipo_eval.models.callable.CallableBackend"
         )
     return backend
@@ -163,7 +163,11 @@ class ServedModel(LoadedModel):
         return JsonChatStr(json.dumps(turns, ensure_ascii=False))
 
     def ask(
-        self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
+        self,
+        task: Any,
+        positions: Sequence[int],
+        keep: Keep = lambda _: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> list[Response]:
         """Return the responses to the documents of a task at these positions, in their order.
 
@@ -178,6 +182,7 @@ class ServedModel(LoadedModel):
                     assert isinstance(request, DrawRequest)
                     made[id(request)] = self.response(request, outcome)
                     keep([made[id(request)]])
+                    beat()
             return made
 
         found = asyncio.run(outcomes())
@@ -191,8 +196,8 @@ class ServedModel(LoadedModel):
         """
         if task.OUTPUT_TYPE != "generate_until":
             raise ModelError(
-                f"{task.config.task} asks how likely each option is, which the server of "
-                f"{self.backend.model} does not tell: use hf:PATH or vllm:PATH"
+                f"{task.config.task} needs the likelihood of each option, which the server of "
+                f"{self.backend.model} does not give: use hf:PATH or vllm:PATH"
             )
         task.build_all_requests(
             samples=list(positions),

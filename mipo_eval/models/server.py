@@ -452,7 +452,9 @@ class ServedBackend(ABC):
         except Trouble as trouble:
             raise BackendError(trouble.detail) from None
         except TimeoutError:
-            raise BackendError(f"{url} does not answer; is it the right URL?") from None
+            raise BackendError(
+                f"{url} does not answer: is the URL right, and is the server running?"
+            ) from None
         if served is None or self.model in served:
             self._sender.revive()
             return
@@ -472,8 +474,8 @@ def key_name(name: str) -> str:
     if name.isidentifier() and is_key_name(name):
         return name
     raise ConfigError(
-        f"api_key_env: {name!r} is to name the environment variable that holds the key, with KEY, "
-        "TOKEN, SECRET or PASSWORD in its name"
+        f"api_key_env: {name!r} must be the name of the environment variable that holds the key, "
+        "with KEY, TOKEN, SECRET or PASSWORD in it"
     )
 
 

@@ -13,6 +13,7 @@ lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=valu
 scripted:FILE.jsonl   replies that were collected elsewhere; judges only
 PLUGIN:NAME           what a plug-in's backend asks; evaluated where that is a CallableBackend
 checker, demo         the demo world's rule, which judges, and its base model, which is evaluated
+smollm2               SmolLM2-135M-Instruct, from the hub or the package index
 NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
                       or by YAML file, with @URL where another server has its model
 
@@ -110,9 +111,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     "checker": Kind(form="checker", backend="mipo_eval.judges.checker:Checker", takes=None),
     "demo": Kind(form="demo", engine="hf", takes=None),
+    "smollm2": Kind(form="smollm2", engine="hf", takes=None),
     "lm-eval": Kind(form="lm-eval:TYPE:key=value,...", engine="lm-eval"),
 }
-_DEMO = "mipo_eval.demo.model:base_model"
+_OWN: Mapping[str, str] = {
+    "demo": "mipo_eval.demo.model:base_model",
+    "smollm2": "mipo_eval.everyday.smollm2:checkpoint",
+}
+"""What returns the folder of a checkpoint that has a name of ours."""
 _LM_EVAL = "mipo_eval.models.lm_eval_types"
 JUDGES = ", ".join(kind.form for kind in KINDS.values() if kind.backend)
 """What is asked by name as a judge, beside presets."""
@@ -194,10 +200,10 @@ def _split_url(text: str) -> tuple[str, str]:
 
 
 def checkpoint_name(text: str) -> str:
-    """Return the folder or hub id a name means; `demo` is that of the base model that ships."""
+    """Return the folder or hub id a name means; names of ours are those of a folder, too."""
     named = read_name(text)
-    if named.kind == "demo" and not named.name:
-        return str(_imported(_DEMO)())
+    if (own := _OWN.get(named.kind or "")) and not named.name:
+        return str(_imported(own)())
     return named.name if named.kind in {"hf", "vllm"} else text
 
 
@@ -244,9 +250,9 @@ def parse_model(name: str) -> ModelSpec:
     named = read_name(name)
     kind = find_kind(named.kind or "hf")
     if kind is None or kind.engine is None or (named.name and not kind.takes):
-        raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
+        raise ConfigError(f"--model {name!r} is not a model that can be evaluated: use {_MODELS}")
     if named.kind and kind.takes and not named.name:
-        raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
+        raise ConfigError(f"--model {name!r} has no model name: write {named.kind}:NAME")
     if kind.served or kind.plugin:
         return _openai(named) if named.kind == "openai" else _served(named)
     if kind.engine == "lm-eval":
@@ -344,10 +350,10 @@ def load_backend(
     if kind is None or not (kind.backend or kind.plugin):
         raise ConfigError(f"unknown {flag.lstrip('-')} {spec!r}: {flag} takes {JUDGES}")
     if bool(named.name) != bool(kind.takes):
-        raise ConfigError(f"{flag} {spec!r} is not how {named.kind} is asked: use {JUDGES}")
+        raise ConfigError(f"{flag} {spec!r}: {named.kind} cannot be used here; use {JUDGES}")
     if batch and kind.batch is None:
         with_batches = ", ".join(name for name, other in KINDS.items() if other.batch)
-        raise ConfigError(f"{spec} has no batch service; those have: {with_batches}")
+        raise ConfigError(f"{spec} has no batch service; these have one: {with_batches}")
     make = _maker(kind, batch=batch)
     given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
     if kind.served:
@@ -379,8 +385,8 @@ def _made_by(plugin: Plugin, arguments: Mapping[str, Any]) -> Backend:
     lacking = [name for name in ("identity", "check", "answer") if not hasattr(made, name)]
     if lacking or not isinstance(made.identity, Mapping):
         raise ConfigError(
-            f"{plugin}: it made {type(made).__name__}, which is no backend: it needs identity (a "
-            "mapping), check() and answer(requests)"
+            f"{plugin}: it made {type(made).__name__}, which is not a backend: a backend has "
+            "identity (a mapping), check() and answer(requests)"
         )
     backend: Backend = made
     return backend
@@ -426,11 +432,11 @@ def normal_url(text: str, *, path: str = "") -> str:
         raise ConfigError("the server's URL cannot be read: use http://host:port/v1") from None
     if parts.username or parts.password or parts.query:
         raise ConfigError(
-            f"the URL of {parts.hostname} holds credentials or a query: remove them and set the "
+            f"the URL of {parts.hostname} contains a password or a query: remove it and set the "
             f"environment variable {host_variables(text)[0]}"
         )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{text!r} is not a server's URL: use http://host:port/v1")
+        raise ConfigError(f"{text!r} is not the URL of a server: use http://host:port/v1")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/') or path}"
 

@@ -142,7 +142,7 @@ def adapter_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
     if kind != "LORA" or how.get("use_dora") or rank > _RANKS[-1]:
         what = "DoRA" if how.get("use_dora") else f"{kind} of rank {rank}"
         raise ModelError(
-            f"{checkpoint.name} is an adapter that vLLM does not run ({what}, not LoRA of rank "
+            f"vLLM cannot run the adapter {checkpoint.name} ({what}, not LoRA of rank "
             f"{_RANKS[-1]} at most): use hf:{checkpoint.name}, or merge it into its base"
         )
     return {"enable_lora": True, "max_lora_rank": next(one for one in _RANKS if one >= rank)}

@@ -68,7 +68,7 @@ def agreements(store: Store, runs: Sequence[Run], judges: Sequence[StoredJudge])
         DataError: no two of the judges judged a response in common.
     """
     if len(judges) < 2:
-        raise ConfigError("agreement needs two judges in the store: judge the same runs with both")
+        raise ConfigError("agreement needs two judges: judge the same runs with a second judge")
     known = {judge.key: judge for judge in judges}
     ratings: dict[str, dict[Any, int]] = {key: {} for key in known}
     rows: dict[str, list[PairedTexts]] = {}
@@ -99,7 +99,7 @@ def agreements(store: Store, runs: Sequence[Run], judges: Sequence[StoredJudge])
         for a, b in combinations(known.values(), 2)
     ]
     if not any(one.ratings.n or one.verdicts.n for one in found):
-        raise DataError("no two of these judges judged a response in common")
+        raise DataError("no two of these judges judged the same response")
     return Agreements(found, *(_reliability([*of.values()], groups) for of in (ratings, said)))
 
 
@@ -196,8 +196,9 @@ def family_tests(
         judged = ", ".join(f"{j.label}: {own[j.key] or 'not known'}" for j in judges) or "none"
         has = ", ".join(f"{name} x {len(of)}" for name, of in by_family.items()) or "none"
         raise DataError(
-            f"no two judges of two families rated runs of both (judges: {judged}; runs: {has}): "
-            "name what the names do not tell with --family NAME=FAMILY"
+            "the test needs two judges of two families that both rated runs of both families "
+            f"(families of the judges: {judged}; of the runs: {has}): name a family that is not "
+            "known with --family NAME=FAMILY"
         )
     return found
 

@@ -17,7 +17,7 @@ from mipo_eval.reports.equal_length import (
     row_lengths,
 )
 from mipo_eval.reports.margins import margin_json
-from mipo_eval.reports.names import run_labels
+from mipo_eval.reports.names import run_labels, trained_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.margin import Within, within
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
@@ -25,6 +25,7 @@ from mipo_eval.stats.sequence import at_any_time, crossing_note
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, failing_judges, find_judge, list_judges
 from mipo_eval.store.runs import find_run, get_scores
+from mipo_eval.store.trainings import list_trainings
 
 _SUBJECT = {"seed", "prompting"}
 """Parts in which two runs may differ on purpose: what is compared, not how it is measured."""
@@ -114,10 +115,12 @@ def compare_runs(
     metric = _metric(wanted, scores)
     judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
     outcomes = Outcomes(store)
-    labels = run_labels(runs)
+    labels = run_labels(runs, trained_rules(list_trainings(store)))
     shared, left_out = _sheets(outcomes, runs, metric, judge)
     if base and base.run_id in left_out:
-        raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")
+        raise ConfigError(
+            f"the baseline {labels[base.run_id]} has no {metric}: choose another baseline"
+        )
     runs = [run for run in runs if run.run_id not in left_out]
     failings = failing_judges(store).get(judge.key, ()) if judge else ()
     _check_growing(wanted, metric)
@@ -182,7 +185,7 @@ def _sheets(
         sheets = outcomes.sheets(kept, metric, by)
     shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
     if not shared:
-        raise DataError("these runs have no task in common: nothing to pair")
+        raise DataError("these runs have no task in common, so they cannot be compared")
     return shared, without
 
 
@@ -207,14 +210,11 @@ def _check_growing(wanted: ComparisonQuery, metric: str) -> None:
     """
     if wanted.growing and metric not in ENDS:
         raise ConfigError(
-            f"--growing needs values with a lowest and a highest, and {metric} has none: leave "
-            "--growing out, or name another --metric"
+            f"--growing needs a metric with a smallest and a largest value, and {metric} has "
+            "none: leave --growing out, or choose another --metric"
         )
     if wanted.growing and wanted.control_length:
-        raise ConfigError(
-            "at equal length there are no intervals that hold over several looks: leave "
-            "--control-length or --growing out"
-        )
+        raise ConfigError("--growing cannot be used with --control-length: leave one of them out")
 
 
 def _while_growing(
@@ -238,7 +238,7 @@ def _runs(store: Store, names: Sequence[str], baseline: str | None) -> tuple[lis
     suites = {run.suite: run.run_id[:8] for run in runs}
     if len(suites) > 1:
         shown = ", ".join(f"{run} is of {suite}" for suite, run in suites.items())
-        raise ConfigError(f"runs of different suites cannot be paired (suite: {shown})")
+        raise ConfigError(f"runs of different suites cannot be compared (suite: {shown})")
     return runs, base
 
 
@@ -252,8 +252,8 @@ def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> s
         if metric in found:
             return metric
     raise ConfigError(
-        "these runs have neither a judged score nor an accuracy: judge them first, or name a "
-        "metric with --metric (response_tokens, truncation_rate)"
+        "these runs have no win rate and no accuracy: judge them first, or choose another "
+        "metric, such as --metric response_tokens"
     )
 
 
@@ -277,7 +277,9 @@ def _judge(store: Store, name: str | None, scores: Mapping[str, Sequence[Score]]
         f"{run_id[:8]} by {', '.join(known[key] for key in sorted(keys)) or 'none'}"
         for run_id, keys in rated.items()
     )
-    raise ConfigError(f"no judge rated two of these runs (judge: {by}): judge them alike first")
+    raise ConfigError(
+        f"no judge rated two of these runs (judge: {by}): judge them with the same judge first"
+    )
 
 
 def _differences(

@@ -150,9 +150,7 @@ def _said_by_both(
         DataError: the judge says nothing at all, or people nothing of what it judged.
     """
     if not any(one.winner for one in verdicts):
-        raise DataError(
-            f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
-        )
+        raise DataError(f"{judge.label} has not judged run {run.run_id[:12]}: judge it first")
     pairs = zip(verdicts, told, strict=True)
     both = [(one.winner, label) for one, label in pairs if one.winner and label]
     if not both:

@@ -49,7 +49,7 @@ def row_lengths(outcomes: Outcomes, runs: Sequence[Run], metric: str) -> Lengths
     """
     if not can_be_controlled(metric):
         raise ConfigError(
-            f"length is controlled in win rates and accuracies, not in {metric}: name another "
+            f"--control-length works for win rates and accuracy, not for {metric}: choose another "
             "--metric, or leave --control-length out"
         )
     return {

@@ -25,7 +25,7 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
-from mipo_eval.reports.labels import LABELS, decimals, metric_title
+from mipo_eval.reports.labels import LABELS, decimals, metric_title, tied_group
 from mipo_eval.store.judges import MARK, reasons_text
 from mipo_eval.tasks.items import replacing
 
@@ -65,7 +65,7 @@ class ExportCell(NamedTuple):
     best: bool
     """Whether no other run is better, of at least two."""
     letters: str
-    """Runs of a row that share one are not told apart."""
+    """Runs of a row that share one are not told apart; as they are shown."""
 
 
 class ExportTable(NamedTuple):
@@ -83,7 +83,7 @@ class ExportTable(NamedTuple):
         """What bold, brackets and letters mean."""
         told = "Best of each row in bold; 95 % intervals in brackets."
         if any(cell.letters for _, cells in self.rows for cell in cells if cell):
-            told += " Runs of a row that share a letter are not told apart (paired, 5 % in all)."
+            told += " Runs of a row that share a letter are not told apart (5 % over all pairs)."
         return told
 
     @property
@@ -152,7 +152,8 @@ def only_metrics(runs: Runs, metrics: Sequence[str]) -> list[ExportedRun]:
     known = {score.metric for run in runs for score in run.scores}
     if unknown := [metric for metric in metrics if metric not in known]:
         raise ConfigError(
-            f"no {unknown[0]} in these runs: they have {', '.join(sorted(known)) or 'no score'}"
+            f"these runs have no metric {unknown[0]!r}; they have "
+            f"{', '.join(sorted(known)) or 'no scores'}"
         )
     return [
         replace(run, scores=[s for s in run.scores if not metrics or s.metric in metrics])
@@ -244,7 +245,7 @@ def _place(score: Score) -> tuple[str, bool, int]:
 def _cell(score: Score, best: float | None, run: ExportedRun) -> ExportCell:
     letters = run.letters.get((score.task, score.metric, score.signature), "")
     best_of_row = score.value is not None and score.value == best
-    return ExportCell(score, *shown(score), best_of_row, letters)
+    return ExportCell(score, *shown(score), best_of_row, tied_group(letters))
 
 
 def _best(metric: str, values: list[float]) -> float | None:
@@ -443,13 +444,13 @@ def write(
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: name a file")
     if wanted in {"alpaca_eval", "lm_eval"} and len(runs) != 1:
-        raise ConfigError(f"a file in {wanted}'s format holds one run, not {len(runs)}")
+        raise ConfigError(f"a file in {wanted} format can contain one run, not {len(runs)}")
     if wanted == "lm_eval":
         return _write_lm_eval(runs[0], path)
     if wanted == "alpaca_eval":
         write_text(path, _json(annotations(runs[0], judge)))
     elif not any(run.scores for run in runs):
-        raise DataError("none of these runs has a score: finish one, or name another")
+        raise DataError("none of these runs has a score: finish one of them, or name another run")
     elif wanted == "parquet":
         with _written(path) as part:
             to_parquet(score_rows(runs), part)
@@ -481,7 +482,7 @@ def _write_lm_eval(run: ExportedRun, path: Path) -> list[Path]:
     """Write the results document and, beside it, a file of samples per task."""
     if not (path.stem.startswith("results_") and path.suffix == ".json"):
         raise ConfigError(
-            f"{path.name}: lm-eval finds samples by name; call the file results_TIME.json, as "
+            f"{path.name}: lm-eval needs the file name results_TIME.json, such as "
             "results_2026-01-31T12-00-00.json"
         )
     time = path.stem.removeprefix("results_")
@@ -489,7 +490,9 @@ def _write_lm_eval(run: ExportedRun, path: Path) -> list[Path]:
     for task, rows in lm_eval_samples(run).items():
         safe = "".join(c if c.isalnum() or c in "-_.," else "-" for c in task)
         if safe != task:
-            raise ConfigError(f"task {task!r} cannot stand in a file name: lm-eval needs it there")
+            raise ConfigError(
+                f"lm-eval needs the task's name in a file name, and {task!r} cannot be in one"
+            )
         beside = path.with_name(f"samples_{task}_{time}.jsonl")
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
         write_text(beside, "".join(f"{line}\n" for line in lines))

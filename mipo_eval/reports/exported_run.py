@@ -172,15 +172,20 @@ def annotations(run: ExportedRun, name: str | None = None) -> list[dict[str, Any
     judges = [key for key, own in run.judges.items() if key in chose and name in {None, own}]
     if not judges:
         by = f" by {name!r}" if name is not None else ""
-        raise DataError(f"this run has no pairwise choices{by} and no ratings beside references")
+        raise DataError(
+            f"this run has no choices between two responses{by}, and no ratings of both a "
+            "response and its reference"
+        )
     if len(judges) > 1:
         names = ", ".join(run.judges[key] for key in judges)
-        raise ConfigError(f"several judges chose in this run: name one with --judge ({names})")
+        raise ConfigError(f"several judges judged this run ({names}): choose one with --judge")
     (judge,) = judges
     said = [made.verdicts.get(judge) for made in run.items]
     credits = [None if verdict is None else verdict.credit for verdict in said]
     if all(credit is None for credit in credits):
-        raise DataError(f"{run.judges[judge]} chose nowhere in this run: nothing to write")
+        raise DataError(
+            f"{run.judges[judge]} has no verdict in this run, so there is nothing to write"
+        )
     return [
         {
             "dataset": made.item.meta.get("dataset") or made.task,

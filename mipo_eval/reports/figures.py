@@ -244,11 +244,13 @@ def draw(found: Figure, path: Path) -> None:
     """
     form = next((form for form in FORMS if path.name.endswith(form)), None)
     if form is None:
-        raise ConfigError(f"{path.name}: a figure ends in {', '.join(FORMS)}")
+        raise ConfigError(
+            f"{path.name}: the name of a figure's file must end in {', '.join(FORMS)}"
+        )
     if not path.parent.is_dir():
         raise ConfigError(f"{path} cannot be written: the folder {path.parent} is not there")
     if not found.rows:
-        raise ConfigError(f"the store has nothing for figure {found.number}: nothing is drawn")
+        raise ConfigError(f"the store has nothing for figure {found.number} yet")
     made = FORMS[form](found)
     path.write_bytes(made if isinstance(made, bytes) else made.encode())
 

@@ -5,10 +5,11 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "tie_rate": ("tie rate (%)", 1),
     "win_rate_half_ties": ("win rate, a tie is half (%)", 1),
     "win_rate_strict": ("win rate, a tie is a loss (%)", 1),
+    "loss_rate": ("loss rate (%)", 1),
     "win_rate_excluding_ties": ("win rate, ties left out (%)", 1),
-    "net_win_rate": ("wins minus losses (%)", 1),
-    "win_rate": ("win rate, weighed by probability (%)", 1),
-    "win_rate_standard_error": ("standard error of that (%)", 2),
+    "net_win_rate": ("net win rate: wins less losses (%)", 1),
+    "win_rate": ("win rate, weighted by probability (%)", 1),
+    "win_rate_standard_error": ("standard error of the win rate (%)", 2),
     "judge_accuracy": ("agreement with the label (%)", 1),
     "judge_accuracy_both": ("agreement with the label, both orders (%)", 1),
     "judge_accuracy_average": ("agreement with the label, mean of orders (%)", 1),
@@ -42,20 +43,20 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "answer_entropy_wrong": ("answer entropy when wrong (nats)", 3),
     "brier": ("Brier score (0-2)", 3),
     "ece": ("calibration error, ECE (0-1)", 3),
-    "ece_debiased": ("the same without noise (0-1)", 3),
+    "ece_debiased": ("calibration error, debiased (0-1)", 3),
     "context_lift": ("context lift (nats)", 1),
-    "context_lift_per_token": ("context lift (nats a token)", 3),
+    "context_lift_per_token": ("context lift (nats per token)", 3),
     "context_retrieval": ("context found among 8 (%)", 1),
     "infonce_bound": ("InfoNCE bound on I(Y;C|X) (nats)", 3),
     "self_bleu_4": ("Self-BLEU-4 (0-1, low = diverse)", 3),
     "self_bleu_4_fixed": ("Self-BLEU-4 of 80 texts", 3),
     "self_bleu_4_same_prompt": ("Self-BLEU-4 within a prompt", 3),
-    "self_bleu_4_same_prompt_fixed": ("Self-BLEU-4 of 2 texts a prompt", 3),
+    "self_bleu_4_same_prompt_fixed": ("Self-BLEU-4 of 2 texts per prompt", 3),
     "distinct_1_fixed": ("distinct words of 80 texts", 3),
     "distinct_2_fixed": ("distinct bigrams of 80 texts", 3),
     "pairwise_similarity_fixed": ("similarity of 80 texts (0-1)", 3),
     "response_tokens": ("response length (tokens)", 1),
-    "thinking_tokens": ("thinking before it (tokens)", 1),
+    "thinking_tokens": ("thinking length (tokens)", 1),
     "truncation_rate": ("responses cut at the limit (%)", 1),
 }
 """Metric to its label and decimals, in the order metrics are shown in."""
@@ -68,6 +69,25 @@ _OF_OTHERS = ("", 3)
 def decimals(metric: str) -> int:
     """Return how many decimals a metric is shown with."""
     return _SHOWN.get(metric, _OF_OTHERS)[1]
+
+
+def tied_group(letters: str) -> str:
+    """Return the letters of a row as they are shown: three or more in a row as a range.
+
+    Example:
+        >>> tied_group("abcdfg"), tied_group("bdf")
+        ('a-d fg', 'bdf')
+    """
+    if " " in letters:  # of more than 26 groups
+        return letters
+    parts: list[str] = []
+    for letter in letters:
+        if parts and ord(letter) == ord(parts[-1][-1]) + 1:
+            parts[-1] += letter
+        else:
+            parts.append(letter)
+    shown = [f"{part[0]}-{part[-1]}" if len(part) > 2 else part for part in parts]
+    return (" " if shown != parts else "").join(shown)
 
 
 def metric_title(metric: str, control: str = "") -> str:

@@ -104,22 +104,67 @@ def model_label(name: str) -> str:
     return read_name(name).label
 
 
-def run_labels(chosen: Sequence[Run]) -> dict[str, str]:
+_ASKED = {"default": " (default prompting)", None: ""}
+"""How a run was prompted to a mark of its row; the paper's rows are of personalized prompting."""
+
+
+def run_names(chosen: Sequence[Run], rules: Sequence[RowRule]) -> list[str]:
+    """Return what each run's checkpoint is called: how it was trained here, or its --model.
+
+    The base model and the training's seed are named where there are several.
+    """
+    found = [(*row_name(run, rules), any(rule.matches(run) for rule in rules)) for run in chosen]
+    models = len({name.model for name, _, _ in found}) > 1
+    seeds = len({trained for _, (trained, _), known in found if known}) > 1
+    names = []
+    for run, (name, (trained, _), known) in zip(chosen, found, strict=True):
+        method = name.method.removesuffix(_ASKED["default"])
+        shown = f"{name.model}, " * models + method + f" ({name.variant})" * bool(name.variant)
+        names.append(shown + f", seed {trained}" * seeds if known else model_label(run.model))
+    return names
+
+
+def run_labels(chosen: Sequence[Run], rules: Sequence[RowRule] = ()) -> dict[str, str]:
     """Return a short name for each run: what tells it from the others, and its id."""
-    names = {model_label(run.model) for run in chosen}
+    called = dict(zip((run.run_id for run in chosen), run_names(chosen, rules), strict=True))
+    names = set(called.values())
     several_promptings = len({run.prompting for run in chosen}) > 1
     several_seeds = len({run.seed for run in chosen}) > 1
     labels = {}
     for run in chosen:
         parts = [run.run_id[:8]]
         if len(names) > 1 or len(chosen) == 1 or not (several_promptings or several_seeds):
-            parts.append(model_label(run.model))
+            parts.append(called[run.run_id])
         if several_promptings:
             parts.append(run.prompting)
         if several_seeds:
             parts.append(f"seed {run.seed}")
         labels[run.run_id] = " ".join(parts)
     return labels
+
+
+def run_titles(runs: Sequence[Run], rules: Sequence[RowRule]) -> dict[str, str]:
+    """Return what runs are called in sentences, by id: their row, and what tells equal ones apart.
+
+    The model and the seed stand there only where runs differ in them, an id where nothing else
+    tells.
+    """
+    rows = [row_name(run, rules) for run in runs]
+    several = len({name.model for name, _ in rows}) > 1
+    titles = [
+        (f"{name.model} \u00b7 " if several else "")
+        + name.method
+        + (f" ({name.variant})" if name.variant else "")
+        for name, _ in rows
+    ]
+    seeds = [f", seed {trained or drawn}" for _, (trained, drawn) in rows]
+    for marks in (seeds, [f" [{run.run_id[:8]}]" for run in runs]):
+        told = len(set(marks)) > 1
+        alike = [told and titles.count(title) > 1 for title in titles]
+        titles = [
+            f"{t}{m if same else ''}" for t, m, same in zip(titles, marks, alike, strict=True)
+        ]
+    return {run.run_id: title for run, title in zip(runs, titles, strict=True)}
 
 
 METHODS = {
@@ -141,10 +186,6 @@ METHODS = {
 
 NEGATIVES = {"reshuffle": "reshuffling", "random-strings": "random strings"}
 """Negatives as commands name them to the paper's name, where it is another."""
-
-
-_ASKED = {"default": " (default prompting)", None: ""}
-"""How a run was prompted to a mark of its row; the paper's rows are of personalized prompting."""
 
 
 def method_label(method: str) -> str:

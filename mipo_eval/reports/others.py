@@ -73,7 +73,7 @@ def read_others(paths: Sequence[Path]) -> list[OtherNumber]:
     places = [(n.source, n.model, n.method, n.dataset, n.metric_name) for n in found]
     for place in places:
         if places.count(place) > 1:
-            raise ConfigError(f"--others: {' '.join(place)} comes twice")
+            raise ConfigError(f"--others: {' '.join(place)} is given twice")
     return found
 
 
@@ -86,7 +86,7 @@ def _read(path: Path) -> list[OtherNumber]:
     for line, cells in lines:
         where = f"--others {path}, line {line}"
         if len(cells) != len(header):
-            raise ConfigError(f"{where}: has {len(cells)} cells, the header has {len(header)}")
+            raise ConfigError(f"{where}: {len(cells)} cells, but the header has {len(header)}")
         told = {name.strip(): cell.strip() for name, cell in zip(header, cells, strict=True)}
         try:
             made.append(OtherNumber.model_validate({k: v for k, v in told.items() if v}))

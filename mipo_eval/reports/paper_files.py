@@ -28,7 +28,7 @@ def write_table(table: Table, grid: PaperGrid, path: Path) -> None:
     """
     form = next((form for form in FORMS if path.name.lower().endswith(form)), None)
     if form is None:
-        raise ConfigError(f"{path.name}: a table ends in {', '.join(FORMS)}")
+        raise ConfigError(f"{path.name}: the name of a table's file must end in {', '.join(FORMS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"{path} cannot be written: the folder {path.parent} is not there")
     write_text(path, FORMS[form](table, grid))

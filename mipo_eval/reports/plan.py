@@ -203,7 +203,7 @@ def needs_of(
     prompt, completion = _tokens(judge, requests, stored, tokenizer)
     minutes = _minutes(len(requests), stored)
     if judge.backend.identity["backend"] in _BY_RULE:
-        minutes = Amount(value=0, source="a rule takes no time to speak of")
+        minutes = Amount(value=0, source="a rule takes almost no time")
     return Needs(prompt, completion, _cost(judge, prompt, completion), minutes)
 
 
@@ -304,24 +304,26 @@ def _tokens(
         ConfigError: the named tokenizer is not there.
     """
     if judge.backend.identity["backend"] in _BY_RULE:
-        return Amount(value=0, source="a rule reads no tokens"), Amount(value=0, source="a rule")
+        return Amount(value=0, source="a rule uses no tokens"), Amount(value=0, source="")
     told = _mean([call.completion_tokens for call in stored])
     if told is None:
         most = judge.sampling.max_tokens * len(asked)
-        completion = Amount(value=most, source=f"at most {judge.sampling.max_tokens} a reply")
+        completion = Amount(value=most, source=f"at most {judge.sampling.max_tokens} per reply")
     else:
-        completion = Amount(value=told * len(asked), source=f"mean of {len(stored)} stored calls")
+        completion = Amount(
+            value=told * len(asked), source=f"mean of {len(stored)} calls in the store"
+        )
     file = _tokenizer_file(judge, tokenizer)
     if file is not None:
         return Amount(value=_count(file, asked), source=f"tokenizer {file.parent.name}"), completion
     prompts = [(call.prompt_tokens, call.characters) for call in stored if call.prompt_tokens]
     if prompts:
         size = sum(len(canonical_json(request.to_json())) for request in asked)
-        source = f"estimate from {len(stored)} stored calls of this judge"
+        source = f"estimated from {len(stored)} calls of this judge in the store"
         rate = sum(n for n, _ in prompts) / sum(characters for _, characters in prompts)
         return Amount(value=size * rate, source=source), completion
     size = sum(len(turn.content) for request in asked for turn in request.messages)
-    source = f"rough estimate: {_CHARACTERS_A_TOKEN:g} characters a token; see --tokenizer"
+    source = f"rough estimate: {_CHARACTERS_A_TOKEN:g} characters per token (--tokenizer counts)"
     return Amount(value=rough_tokens(size, len(asked)), source=source), completion
 
 
@@ -343,7 +345,7 @@ def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
     if file.name.endswith(".json") and file.is_file():
         return file.absolute()
     if named:
-        raise ConfigError(f"--tokenizer {named}: there is no tokenizer.json")
+        raise ConfigError(f"--tokenizer {named}: no tokenizer.json is there")
     return None
 
 
@@ -370,25 +372,25 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _cost(judge: Judge, prompt: Amount, completion: Amount) -> Amount:
     """Return the dollars for that many tokens by the price table."""
     if not isinstance(judge.backend, Metered) or judge.backend.price == FREE:
-        return Amount(value=0, source="no charge: a rule, or a server of your own")
+        return Amount(value=0, source="free: a rule, or your own server")
     prices, price = load_prices(), judge.backend.price
     if price is None:
         model = judge.backend.identity["model"]
         why = f"no price of {model} in {prices.as_of}: {HOW_TO_PRICE}"
         return Amount(value=None, source=why)
     dollars = price.cost(round(prompt.value or 0), round(completion.value or 0))
-    return Amount(value=dollars, source=f"prices of {prices.as_of}, one by one, not as a batch")
+    return Amount(value=dollars, source=f"prices of {prices.as_of}, without --batch")
 
 
 def _minutes(n_calls: int, stored: Sequence[CallSize]) -> Amount:
     """Return how long the calls take at the usual number in flight."""
     if n_calls == 0:
-        return Amount(value=0, source="nothing to ask")
+        return Amount(value=0, source="there is nothing to ask")
     seconds = _mean([call.seconds for call in stored])
     if seconds is None:
-        return Amount(value=None, source="no stored call of this judge tells how long it takes")
+        return Amount(value=None, source="the store has no call of this judge to measure")
     at_once = Limits().concurrency
-    source = f"{seconds:.2f} s a call ({len(stored)} stored), {at_once} at once"
+    source = f"{seconds:.2f} s per call (mean of {len(stored)}), {at_once} at the same time"
     return Amount(value=max(n_calls / at_once, 1.0) * seconds / 60, source=source)
 
 
@@ -406,11 +408,12 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
     spread, rho, effect = _mean(spreads), _mean(pairs), _mean(effects)
     if assumed.rate is not None or not spread:
         spread = rate_sd(50.0 if assumed.rate is None else assumed.rate)
-        said = "win rate 50 %" if assumed.rate is None else f"win rate {assumed.rate:g} %"
+        given = assumed.rate is not None
+        said = f"win rate {assumed.rate:g} % (given)" if given else "win rate 50 % (assumed)"
     else:
-        said = f"spread of {len(spreads)} stored runs"
+        said = f"spread of {len(spreads)} stored runs (measured)"
     if assumed.rho is not None and not -1 <= assumed.rho <= 1:
-        raise ConfigError(f"--rho {assumed.rho:g} is no correlation: give -1 to 1")
+        raise ConfigError(f"--rho {assumed.rho:g} is not a correlation: give a number from -1 to 1")
     correlation = assumed.rho if assumed.rho is not None else rho or 0.0
     how = "given" if assumed.rho is not None else "measured" if rho is not None else "assumed"
     seed_sd = assumed.seed_sd
@@ -427,12 +430,12 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
     )
     known = "measured" if effect is not None else "assumed"
     told = (
-        f"{said}; correlation {correlation:.2f} {how}; design effect "
-        f"{design.design_effect:.2f} {known}{_about_seeds(assumed, seed_sd)}"
+        f"{said}, correlation {correlation:.2f} ({how}), design effect "
+        f"{design.design_effect:.2f} ({known}){_about_seeds(assumed, seed_sd)}"
     )
     lacks = {
-        "no reference to win against": sum(not item.reference for item in items),
-        "no preference to be rated by": sum(not item.preferences for item in items),
+        "no reference": sum(not item.reference for item in items),
+        "no preferences": sum(not item.preferences for item in items),
     }
     left_out = "".join(f"; {count:,} items have {what}" for what, count in lacks.items() if count)
     return Power(
@@ -450,10 +453,10 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
 
 def _about_seeds(assumed: Assumed, seed_sd: float | None) -> str:
     if assumed.seeds == 1:
-        return "; one seed each: about these checkpoints"
+        return "; one seed per method, so the result is about these checkpoints only"
     how = "given" if assumed.seed_sd is not None else "measured"
-    spread = "not known, taken as 0" if seed_sd is None else f"{seed_sd:.1f} points, {how}"
-    return f"; {assumed.seeds} seeds each, spread between them {spread}"
+    spread = "not known, taken as 0" if seed_sd is None else f"{seed_sd:.1f} points ({how})"
+    return f"; {assumed.seeds} seeds per method, standard deviation between them {spread}"
 
 
 def _seed_sd(table: Floats, methods: Sequence[RowName], groups: Labels) -> float | None:

@@ -87,13 +87,13 @@ def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
     if "suite" not in found:
         if run.suite not in SUITES:
             raise ConfigError(
-                f"run {run.run_id[:12]} is of the item file {run.suite}.jsonl, and its command did "
-                "not record where that is: it was not made by the main job"
+                f"run {run.run_id[:12]} used the item file {run.suite}.jsonl, but the store does "
+                "not know in which folder"
             )
         found["suite"] = run.suite
     decoding = spec.get("decoding")
     if not isinstance(decoding, Mapping):
-        raise ConfigError(f"run {run.run_id[:12]} was imported: it has no command to repeat")
+        raise ConfigError(f"run {run.run_id[:12]} was imported, so there is no command to repeat")
     further = decoding.get("further") or {}
     chosen = {
         key: decoding[key] for key in ("max_tokens", "temperature", "top_p") if key in decoding

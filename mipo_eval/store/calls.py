@@ -35,6 +35,7 @@ _OF_ANSWER = (
     "seconds",
     "logprobs",
 )
+_EMPTY = dict.fromkeys(column.name for column in calls.columns)
 _DETAIL = 300
 
 
@@ -103,8 +104,7 @@ class Ledger(Asker[Tag, Call]):
 
     def _row(self, answer: Answer) -> dict[str, Any]:
         outcome = answer.outcome
-        row: dict[str, Any] = dict.fromkeys(column.name for column in calls.columns)
-        row |= {
+        row: dict[str, Any] = _EMPTY | {
             "call_key": answer.key,
             "backend": dict(self._backend.identity),
             "request": canonical_json(answer.request.to_json()),
@@ -170,7 +170,7 @@ def forget(store: Store, name: str) -> str:
         keys = [str(key) for key in found]
         if not name or len(keys) != 1:
             some = "more than one call" if keys else "no call"
-            raise ConfigError(f"{store.name} has {some} {name!r}: give its whole key")
+            raise ConfigError(f"{store.name} has {some} {name!r}: give the whole key")
         for table in (verdicts, choices, grades, calls):
             connection.execute(sa.delete(table).where(table.c.call_key == keys[0]))
     return keys[0]

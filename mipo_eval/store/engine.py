@@ -152,8 +152,8 @@ class Store:
             cls.open(url, mode="write").close()
         except StoreError as error:
             raise StoreError(
-                f"{name} was written by an earlier mipo-eval (schema {version}) and cannot be "
-                f"brought up to date: {error}"
+                f"{name} was written by an older mipo-eval (schema {version}) and cannot be "
+                f"updated: {error}"
             ) from error
         return cls.open(url, mode=mode)
 
@@ -194,8 +194,8 @@ class Store:
             yield
         except (json.JSONDecodeError, ValidationError, zlib.error) as error:
             raise StoreError(
-                f"the store {self.name} holds a row that cannot be read: `mipo-eval store check` "
-                "tells which; restore a copy, or merge one in"
+                f"the store {self.name} contains a row that cannot be read: `mipo-eval store "
+                "check` names it; restore a copy, or merge one into it"
             ) from error
 
     def by_key(
@@ -340,7 +340,9 @@ class Store:
                     _create_tables(connection)  # those that came later
                 return old
             if tables & set(metadata.tables):
-                raise StoreError(f"{self.name} holds other tables: name another with --store")
+                raise StoreError(
+                    f"{self.name} contains other tables: name another store with --store"
+                )
             _create_tables(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
@@ -349,7 +351,9 @@ class Store:
     def _checked_version(self) -> int:
         with self.read() as connection:
             if not sa.inspect(connection).has_table(schema_info.name):
-                raise StoreError(f"{self.name} is not a mipo-eval store: name another with --store")
+                raise StoreError(
+                    f"{self.name} is not a mipo-eval store: name another store with --store"
+                )
             version = schema_version(connection)
         if version > LATEST:
             raise StoreError(
@@ -427,7 +431,7 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):  # the latter for a port that is no number
         shown = masked(url)
-        raise ConfigError(f"--store {shown!r} is neither a file nor a database URL") from None
+        raise ConfigError(f"--store {shown!r} is not a file and not a database URL") from None
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return _sqlite_engine(Path(parsed.database), mode)
     if parsed.get_backend_name() != "postgresql":
@@ -456,7 +460,7 @@ def _place(path: Path, mode: str) -> str:
             "or name another with --store"
         )
     if not path.parent.is_dir():
-        raise StoreError(f"the store {path} cannot be made: the folder {path.parent} is not there")
+        raise StoreError(f"the store {path} cannot be created: there is no folder {path.parent}")
     if mode == "write":
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

@@ -53,6 +53,15 @@ def put_judge(
         store.put(connection, judges, [row], replace=["spec"] if replace else [])
 
 
+def judge_names(store: Store) -> dict[str, str]:
+    """Return what judges are called, by key; those of equal name with the key's beginning."""
+    known = list_judges(store)
+    names = [judge.name for judge in known]
+    return {
+        judge.key: judge.name if names.count(judge.name) == 1 else judge.label for judge in known
+    }
+
+
 def list_judges(store: Store) -> list[StoredJudge]:
     """Return every judge of the store, by name and key."""
     query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)
@@ -81,8 +90,8 @@ def find_judge(store: Store, name: str, among: Collection[str | None] | None = N
         return max(found, key=lambda judge: int(judge.spec.get("parser", 0)))
     labels = ", ".join(judge.label for judge in found or known) or "none yet"
     if found:
-        raise ConfigError(f"judge {name!r} is ambiguous: {labels}; name it by its key")
-    raise ConfigError(f"no judge {name!r} in {store.name}; it has: {labels}")
+        raise ConfigError(f"several judges are called {name!r}: {labels}; name one by its key")
+    raise ConfigError(f"there is no judge {name!r} in {store.name}; it has: {labels}")
 
 
 def choosers(store: Store) -> list[StoredJudge]:
@@ -108,7 +117,7 @@ def find_people(store: Store, names: Sequence[str]) -> tuple[str, ...]:
         if not own:
             people = ", ".join(judge.name for judge in known if judge.is_person) or "nobody yet"
             raise ConfigError(
-                f"nobody called {wanted!r} has labelled pairs in {store.name}; who has: {people}"
+                f"{wanted!r} has labelled no pairs in {store.name}; people who have: {people}"
             )
         found += [key for key in own if key not in found]
     return tuple(found)

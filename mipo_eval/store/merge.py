@@ -80,7 +80,7 @@ def merge(
         StoreError: one of them cannot be read or written; the target is then as before.
     """
     if target.name == source.name:
-        raise ConfigError(f"{source.name} cannot be merged into itself: name another source")
+        raise ConfigError(f"{source.name} cannot be merged into itself: name another store")
     merged = []
     with source.read() as reading, target.write() as writing:
         for table in tables.metadata.sorted_tables:

@@ -49,8 +49,8 @@ def find_run(store: Store, name: str) -> Run:
         return found[0]
     if found:
         ids = ", ".join(sorted(run.run_id[:12] for run in found)[:5])
-        raise ConfigError(f"run {name!r} is ambiguous in {store.name}: it may be {ids}")
-    raise ConfigError(f"no run {name!r} in {store.name}: `mipo-eval runs` lists them")
+        raise ConfigError(f"several runs in {store.name} begin with {name!r}: {ids}")
+    raise ConfigError(f"there is no run {name!r} in {store.name}: `mipo-eval runs` lists the runs")
 
 
 def generation_spec(store: Store, generation_key: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def reward_funcs(
         elif kind == "exact":
             found.append(_plain("exact", codec, exact_rewards))
         else:
-            raise ConfigError(f"there is no reward {kind!r}; known: judge, mi, exact")
+            raise ConfigError(f"unknown reward {kind!r}; known: judge, mi, exact")
     return found
 
 
@@ -113,7 +113,7 @@ def _plain(kind: RewardKind, codec: Any, value: Reward) -> Callable[..., Any]:
 
 def _judged(codec: Any, judge: Any, how: RewardSettings) -> Callable[..., Any]:
     if judge is None:
-        raise ConfigError("the reward judge needs one: judge=NAME")
+        raise ConfigError("the reward 'judge' needs a judge: judge=NAME")
     with Given() as objects:
         loaded = load_judge(objects.judge(judge))
     value = rated_by(loaded, how, "take another judge, or rates='preferences'")
@@ -129,7 +129,7 @@ def _judged(codec: Any, judge: Any, how: RewardSettings) -> Callable[..., Any]:
 
 def _mutual_information(model: Any, codec: Any) -> Reward:
     if not hasattr(model, "get_output_embeddings"):
-        raise ConfigError("the reward mi needs the model that is trained, loaded: model=MODEL")
+        raise ConfigError("the reward 'mi' needs the loaded model that is trained: model=MODEL")
     from mipo_eval.training.logprobs import add_likelihood_head, summed_logprobs
 
     add_likelihood_head(model)
@@ -153,8 +153,8 @@ def _completions(kind: RewardKind, codec: Any, columns: dict[str, Any]) -> list[
     """
     if absent := [name for name in ("item", "bare_prompt") if name not in columns]:
         raise ConfigError(
-            f"the reward {kind} needs the column {absent[0]}: train on a PromptDataset, and leave "
-            "remove_unused_columns as GRPOConfig has it"
+            f"the reward {kind!r} needs the column {absent[0]!r}: train on a PromptDataset, and "
+            "keep GRPOConfig's own remove_unused_columns"
         )
     found: list[Completion | None] = []
     parts = (columns[name] for name in ("item", "prompts", "bare_prompt", "completion_ids"))

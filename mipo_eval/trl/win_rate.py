@@ -85,16 +85,20 @@ class WinRateCallback:
         **how: Any,
     ) -> None:
         if every < 1:
-            raise ConfigError(f"every is {every}: it counts steps, from 1 on")
+            raise ConfigError(f"every={every} is a number of steps: it must be 1 or more")
         if trainer.is_fsdp_enabled:
-            raise ConfigError("under FSDP a policy cannot answer: train with DDP or DeepSpeed")
+            raise ConfigError(
+                "the callback cannot generate under FSDP: train with DDP or DeepSpeed"
+            )
         self._trainer, self._every, self._against = trainer, every, against
         self._items = items if isinstance(items, str | Path) else list(items)
         self._how, self._spent, self._stopped = (own := _How(**how)), 0.0, False
         with Given() as objects:
             suite = find_suite(objects.suite(self._items))
             if suite.form != "query":
-                raise ConfigError(f"suite {suite.name} has right answers: no judge has to tell")
+                raise ConfigError(
+                    f"the answers of suite {suite.name} are right or wrong, so no judge is needed"
+                )
             judges: Any = judge if isinstance(judge, list | tuple) else [judge]
             self._judges = [own_judge(suite.name) if one is None else one for one in judges]
             for one in self._judges:
@@ -126,8 +130,8 @@ class WinRateCallback:
                 self._log(self._fight())
         elif self._against == "base" and not self._file(0).is_file():
             raise ConfigError(
-                f"{self._file(0)} is gone, and the policy has moved since: name another entrant "
-                "with against="
+                f"{self._file(0)} is missing, and the policy has changed since then: name another "
+                "entrant with against="
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -218,9 +218,9 @@ def test_who_cannot_be_asked_again(
         first, _, _, *judge = about
         assert "has no verdict on run" in refused("judges", "noise", first, *judge)
         own = ("--against", first)
-        assert "names RUN itself" in refused("judges", "noise", first, *own, *judge)
+        assert "names the same run as RUN" in refused("judges", "noise", first, *own, *judge)
         assert "none.db" in refused("judges", "drift", first, *judge, "--store", "none.db")
         assert not Path("none.db").exists()
         assert "no judge 'x'" in refused("judges", "noise", first, "--judge", "x")
         monkeypatch.setattr("mipo_eval.judges.judge.PARSER_VERSION", "999")
-        assert "would be asked otherwise" in refused("judges", "drift", *about)
+        assert "has changed since it judged" in refused("judges", "drift", *about)

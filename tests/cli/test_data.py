@@ -40,7 +40,7 @@ def test_prepare_twice_asks_once(raw: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["data", "check", "items/prism-test.jsonl"]) == 0
     assert "8 items" in capsys.readouterr().out
     assert main(["data", "show", "prism", "--data", "items", "--samples", "1"]) == 0
-    assert "wants: Be warm." in capsys.readouterr().out
+    assert "preference: Be warm." in capsys.readouterr().out
 
 
 def test_every_turn_is_prepared_where_that_is_asked_for(
@@ -93,7 +93,7 @@ def test_the_limit_on_the_cost_of_preparing(
         (["prepare", "ca", "--source", "empty", "--extractor", "openai:m"], "download it from"),
         (
             ["prepare", "ca", "--extractor", "openai:m", "--reference-model", "openai:n"],
-            "--reference-model is for mb",
+            "--reference-model is only for mb",
         ),
         (["check", "nope.jsonl"], "nope.jsonl"),
         (["check", "bad.jsonl"], "bad.jsonl, line 2"),
@@ -126,7 +126,7 @@ def test_parts_that_share_a_user_or_a_prompt_are_refused(
     for name, found in parts.items():
         write_items(Path(name), found)
     assert main(["data", "check", "train.jsonl", "test.jsonl"]) == 0
-    assert "no user and no prompt is in two of them" in capsys.readouterr().out
+    assert "No user and no prompt is in two of them" in capsys.readouterr().out
     for name, said in (("user", "user 'u1' is in"), ("prompt", "prompt 'why TEA' is in")):
         assert main(["data", "check", "train.jsonl", "test.jsonl", f"{name}.jsonl"]) == 2
         error = capsys.readouterr().err

@@ -138,7 +138,7 @@ def test_a_judge_that_says_nothing_readable_gives_no_number(
         assert (win["value"], win["n"], win["unscored"]) == (None, 0, 12)
         assert main(argv) == 0
         shown = capsys.readouterr().out
-    assert "unscored in tea, judged by judge: 12 x unparsable reply" in shown
+    assert "Unscored in tea, judged by judge: 12 x unparsable reply" in shown
     assert "none" in shown
 
 
@@ -166,7 +166,7 @@ def test_texts_without_spaces_are_split_by_their_script(
         english = _scores(json.loads(out))["self_bleu_4"]
     assert (chinese["value"], chinese["n"]) == (pytest.approx(1.0), 9)
     assert "|tok:zh|" in chinese["signature"]
-    assert "green: written without spaces, so sacreBLEU's zh takes every Chinese" in err
+    assert "green is written without spaces, so sacreBLEU's zh takes every Chinese" in err
     # One answer of another script is no 0 among the others.
     assert (english["value"], english["n"]) == (pytest.approx(1.0), 8)
     assert english["unscored_reasons"] == {"written without spaces, which 13a takes for a word": 1}
@@ -293,8 +293,8 @@ def test_a_killed_run_continues_where_it_was(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--suite", "demo"], "--model is needed too"),
-        (["--model", "x"], "--suite is needed too"),
+        (["--suite", "demo"], "--model is missing"),
+        (["--model", "x"], "--suite is missing"),
         (["--model", "x", "--suite", "nope"], "unknown suite 'nope'; known: personalization, ca"),
         (["--model", "x", "--suite", "no.jsonl"], "there is no item file at no.jsonl"),
         (["--model", "./x", "--suite", "ca"], "there is no checkpoint at ./x"),
@@ -303,16 +303,16 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "x", "--suite", "ca", "--judge", "openai:"], "is not how openai is asked"),
         (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "known are max_tokens"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=two"], "'two' is not a number"),
-        (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p lies in (0, 1]"),
+        (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p must be in (0, 1]"),
         (["--model", "x", "--suite", "ca", "--decoding", "min_p=1"], "min_p in [0, 1)"),
-        (["--model", "x", "--suite", "ca", "--decoding", "top_k=-1"], "top_k is 0 or more"),
+        (["--model", "x", "--suite", "ca", "--decoding", "top_k=-1"], "top_k must be 0 or more"),
         (
             ["--model", "demo", "--suite", "demo", "--decoding", "generation_config=mine"],
-            "generation_config can only be checkpoint",
+            "the only value of generation_config is checkpoint",
         ),
         (
             ["--model", "demo", "--suite", "demo", "--engine", "parallelize=maybe"],
-            "'maybe' is neither true nor false",
+            "'maybe' is not true or false",
         ),
         (
             ["--model", "lm-eval:dummy", "--suite", "ca", "--engine", "chat_template=t.jinja"],
@@ -327,7 +327,7 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "x", "--suite", "ca", "--limit", "0"], "0 is not in the range x>=1"),
         (["--model", "x", "--suite", "ca", "--store", "/proc/s.db"], "cannot be opened"),
         (["show", "abc"], "there is no store at"),
-        (["--model", "x", "show", "abc"], "options before 'show' belong to the main job"),
+        (["--model", "x", "show", "abc"], "put options after the command's name"),
         (["prepare"], "No such command 'prepare'"),
     ],
 )

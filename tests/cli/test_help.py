@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -37,3 +38,22 @@ def test_every_command_shows_two_examples_that_it_understands(name: str) -> None
         start = ["mipo-eval", *name.split()]
         assert words[: len(start)] == start
         command.make_context(name, words[len(start) :])  # fails at what it does not know
+
+
+def _groups(group: click.Group, name: str) -> Iterator[tuple[str, click.Group]]:
+    yield name, group
+    for own, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _groups(command, f"{name} {own}")
+
+
+@pytest.mark.parametrize("name", dict(_groups(app, "mipo-eval")))
+def test_a_list_of_commands_says_each_in_one_whole_line(name: str) -> None:
+    """A terminal of 80 columns cuts nothing of it."""
+    group = dict(_groups(app, "mipo-eval"))[name]
+    about: dict[str, Any] = {**group.context_settings, "info_name": name, "terminal_width": 80}
+    shown = group.get_help(click.Context(group, **about))
+    for own, command in group.commands.items():
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"  {own} ")]
+        said = (command.help or "").partition("\n")[0]
+        assert line.split(maxsplit=1)[1] == said

@@ -170,7 +170,7 @@ def test_the_table_says_who_is_better_and_what_the_judge_said(
             "tea: A against B, 12 items",
             "A is better (%)",
             "100.0 [",
-            "* told apart at 5 %",
+            "*: told apart at 5 %",
             "where A and B differ most",
             "item-0: A is better",
             "A first: response_a, which is A",
@@ -214,7 +214,7 @@ def test_three_judges_and_their_panel(
         document = run(capsys, *argv[:-2], "--panel", "mean")
         assert document["matches"][-1]["ties"] == N
     assert main([*files, "--judge", "checker", "--panel", "mean"]) == 2
-    assert "a panel needs two judges or more" in capsys.readouterr().err
+    assert "--panel needs two judges or more" in capsys.readouterr().err
 
 
 def test_ratings_compare_and_name_the_preferences(
@@ -240,7 +240,7 @@ def test_ratings_compare_and_name_the_preferences(
         "B": 3,
     }
     shown = capsys.readouterr().out
-    assert "preferences served most differently" in shown
+    assert "largest differences by preference" in shown
     assert "[judge] A 5, B 3: Use easy words." in shown
 
 
@@ -402,7 +402,7 @@ def test_a_judge_that_cannot_work_says_why_in_the_servers_words(
         shown = capsys.readouterr()
         line = f"judge: calls for 12 of 12 failed: {server.url} answered 400: {sentence}"
         assert line in shown.out.replace("\n", " ")
-        assert f"mipo-eval: {line}; the same command asks again what failed\n" in shown.err
+        assert f"mipo-eval: {line}; repeat the command to ask again\n" in shown.err
         assert run(capsys, *argv, code=2)["unanswered"] == [line]
 
 
@@ -473,7 +473,7 @@ def test_models_runs_and_references_enter_alike(
         assert again["matches"][0]["losses"] == 4
         assert model.chats == 4
         assert main(["judge", ids[0][:8], str(tiny_model), *suite, *argv]) == 2
-        assert "has the very responses of" in capsys.readouterr().err
+        assert "has exactly the same responses as" in capsys.readouterr().err
         # It is a run of the main job, and finished.
         job = ("--model", served, *suite, "--decoding", "max_tokens=4")
         shown = run(capsys, "show", ids[1])["scores"]
@@ -659,7 +659,7 @@ def test_a_killed_duel_continues_where_it_was(
         kept, sent = stored(calls), server.chats
         assert 64 <= kept < 2 * count
         if how is signal.SIGINT:
-            assert b"the same command continues" in error
+            assert b"repeat the command to continue" in error
             assert (kept, sent) == (100, 104)  # only what was in flight is lost
         found = match(run(capsys, *argv, "--store", "killed.db"))
         assert server.chats == sent + 2 * count - kept
@@ -706,8 +706,8 @@ def test_choices_are_kept_with_their_calls(
         (["good.jsonl", "no.jsonl", "--judge", "checker"], "there is no response file at no.jsonl"),
         (["good.jsonl", "abcd", "--judge", "checker"], "no run 'abcd'"),
         (["good.jsonl", "./x", "--judge", "checker"], "there is no checkpoint at ./x"),
-        (["good.jsonl", "mine", "--judge", "checker"], "'mine' is no entrant: name a run of"),
-        (["good.jsonl", "good.jsonl", "--judge", "checker"], "has the very responses of"),
+        (["good.jsonl", "mine", "--judge", "checker"], "'mine' is not an entrant: name a run of"),
+        (["good.jsonl", "good.jsonl", "--judge", "checker"], "has exactly the same responses as"),
         (["good.jsonl", "bad.jsonl", "--judge", "oracle"], "unknown judge 'oracle'"),
         (["good.jsonl", "bad.jsonl", "--judge", "checker", "--batch"], "has no batch service"),
         (["good.jsonl", "bad.jsonl", "--judge", "family"], "and good.jsonl is neither"),
@@ -761,9 +761,9 @@ def test_a_suite_is_needed_unless_a_run_tells_it(
     files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["judge", "good.jsonl", "bad.jsonl", "--judge", "checker"]) == 2
-    assert "name --suite" in capsys.readouterr().err
+    assert "name them with --suite" in capsys.readouterr().err
     assert main(["judge", "good.jsonl", "bad.jsonl", "--suite", "math"]) == 2
-    assert "compare runs with mipo-eval compare" in capsys.readouterr().err
+    assert "compare the runs with mipo-eval compare" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -801,7 +801,7 @@ def test_judging_stops_when_it_is_decided_and_says_what_was_not_asked(
         shown = capsys.readouterr().out
         assert "[95 % confidence sequence]" in shown
         assert f"A is better after {stopped['groups']} of 120 groups" in shown
-        assert "whenever stopped" in shown
+        assert "at any stop" in shown
         assert "could have shown" not in shown
         # Without the option the rest is asked, and what is known is not asked again.
         assert match(run(capsys, *argv[:5], *judge_at(server)))["n"] == 240
@@ -881,7 +881,7 @@ def test_a_judge_that_rates_stops_for_each_opponent_on_its_own(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--panel", "mean", "--judge", "openai:b@http://127.0.0.1:1"), "leave --panel or"),
+        (("--panel", "mean", "--judge", "openai:b@http://127.0.0.1:1"), "leave one of --panel and"),
         (("--batch",), "a batch may take hours"),
         (("--margin", "0"), "0 is not in the range"),
     ],

@@ -81,7 +81,7 @@ def test_the_family_test(capsys: pytest.CaptureFixture[str]) -> None:
     # All 12 prompts alike do not exclude that a quarter of the others are at the other end.
     assert test["preference"]["ci95"] == pytest.approx([-0.65, 3.59], abs=0.01)
     assert "(24 items): no self-preference shown" in printed(capsys, "judges", "family")
-    assert "say it as NAME=FAMILY" in refused(capsys, "judges", "family", "--family", "x")
+    assert "must be NAME=FAMILY" in refused(capsys, "judges", "family", "--family", "x")
 
 
 @pytest.mark.usefixtures("two_families")
@@ -90,11 +90,11 @@ def test_a_win_rate_corrected_by_people(capsys: pytest.CaptureFixture[str]) -> N
     found = document(capsys, *argv)
     assert (found["judged"]["value"], found["labelled"], found["agreement"]) == (100, 10, 50)
     assert found["prediction_powered"]["value"] == 50
-    assert "no better than chance" in found["absent"]["rogan_gladen"]
+    assert "not better than chance" in found["absent"]["rogan_gladen"]
     shown = " ".join(printed(capsys, *argv).split())
     assert "agree on 50.0 % of 10 items" in shown
     assert "a random sample" in shown
-    assert "nobody called 'zed'" in refused(capsys, *argv[:-1], "zed")
+    assert "'zed' has labelled no pairs" in refused(capsys, *argv[:-1], "zed")
 
 
 @pytest.mark.usefixtures("two_families")

@@ -59,7 +59,7 @@ def test_a_secret_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("limt: 3", "has no option 'limt'; the nearest is limit"),
         ("limit: many", "'many' is not a valid integer"),
-        ("limit: [1, 2]", "limit takes one value, not a list"),
+        ("limit: [1, 2]", "limit takes one value, but the file has a list"),
         ("- 1", "run.yaml: the file: Input should be a valid dictionary"),
         ("a: [", "run.yaml cannot be read"),
         ("limit: 1\nlimit: 2", "the key limit twice"),

@@ -197,14 +197,14 @@ def test_a_model_is_served_by_any_provider(
     assert (how["topP"], how["topK"], how["maxOutputTokens"]) == (0.9, 5, 8)
     assert body["systemInstruction"]["parts"][0]["text"] == "Be kind."
     assert main([*argv, "gemini:x", "--decoding", "min_p=0.1"]) == 2
-    assert "--decoding min_p: gemini:x cannot be asked for that" in capsys.readouterr().err
+    assert "--decoding min_p: gemini:x does not support it" in capsys.readouterr().err
 
 
 def test_one_at_no_known_server_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", "azure:mine", "--suite", "tea.jsonl"]) == 2
     assert "azure:mine@https://RESOURCE.openai.azure.com" in capsys.readouterr().err
     assert main(["--model", "openai:m", "--suite", "tea.jsonl", "--engine", "timeout=0"]) == 2
-    assert "--engine timeout=0.0: it is above 0" in capsys.readouterr().err
+    assert "--engine timeout=0.0: it must be above 0" in capsys.readouterr().err
 
 
 def test_a_batch_service_answers_equal_prompts_too() -> None:

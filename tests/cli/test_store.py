@@ -63,7 +63,7 @@ def test_vacuum_asks_first(
     out = capsys.readouterr().out
     assert json.loads(out[out.index("{") :])["dropped"] == {"item_lists": 2, "items": 2}
     assert main(["store", "vacuum", "--store", "a.db"]) == 0
-    assert "nothing to drop" in capsys.readouterr().out
+    assert "nothing to delete" in capsys.readouterr().out
 
 
 def test_vacuum_makes_no_store(capsys: pytest.CaptureFixture[str]) -> None:

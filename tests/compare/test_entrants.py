@@ -77,7 +77,7 @@ def test_the_family_is_one_or_an_error(tmp_path: Path) -> None:
     served = replace(qwen, label="C", kind="Qwen2.5-7B-Instruct")
     assert same_family([qwen, reference, served], family_of) == "qwen2"
     llama = replace(qwen, label="D", kind="llama")
-    with pytest.raises(ConfigError, match=r"one family \(A is qwen2, D is llama\): name a judge"):
+    with pytest.raises(ConfigError, match=r"one family, but A is qwen2, D is llama"):
         same_family([qwen, llama], family_of)
 
 

@@ -61,7 +61,7 @@ def test_outputs_of_alpaca_eval_by_the_whole_query_or_by_the_prompt_in_order() -
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no responses"),
+        ([], "contains no responses"),
         ([{"id": 1}], 'is no response: write {"item_id"'),
         ([{"item_id": "z", "response": "x"}], "none of its 1 rows is about an item of the suite"),
         ([{"item_id": "a-1"}], "line 1: has no field 'response'"),

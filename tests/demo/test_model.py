@@ -273,13 +273,13 @@ def test_two_builds_at_once_train_once(own_cache: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_told(own_cache: Path) -> None:
     own_cache.mkdir()
     own_cache.chmod(0o500)
-    with pytest.raises(ConfigError, match=r"cannot keep the demo model in .*MIPO_EVAL_CACHE"):
+    with pytest.raises(ConfigError, match=r"the demo model cannot be written to .*MIPO_EVAL_CACHE"):
         rebuild_base_model(RENDER, recipe=TINY)
 
 
 def test_a_cache_that_is_a_file_is_told(own_cache: Path) -> None:
     own_cache.write_text("not a folder")
-    with pytest.raises(ConfigError, match=r"cannot keep the demo model in .*MIPO_EVAL_CACHE"):
+    with pytest.raises(ConfigError, match=r"the demo model cannot be written to .*MIPO_EVAL_CACHE"):
         rebuild_base_model(RENDER, recipe=TINY)
 
 

@@ -56,5 +56,5 @@ def test_what_names_no_single_call_is_refused(
 ) -> None:
     _rate("4", "5")
     assert main(["store", "forget", name]) == 2
-    assert "give its whole key" in capsys.readouterr().err
+    assert "give the whole key" in capsys.readouterr().err
     assert len(_rows()) == 2

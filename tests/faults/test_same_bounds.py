@@ -68,7 +68,7 @@ def test_a_file_that_signatures_cannot_name_is_refused_before_anything_is_asked(
 ) -> None:
     Path(name).write_text(json.dumps({"item_id": "i", "prompt": "Tea?"}), encoding="utf-8")
     assert main(["--model", "demo", "--suite", name]) == 2
-    assert "is called by its file's name" in capsys.readouterr().err
+    assert "the name of the file is the name of the suite" in capsys.readouterr().err
 
 
 def test_a_key_that_comes_twice_in_an_item_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_a_row_that_cannot_be_read_is_one_line(
             assert code == 0 or "cannot be read" in told
         if "runs" in broken:
             assert main(["runs", "--store", "s.db"]) == 2
-            assert "cannot be read: `mipo-eval store check` tells" in capsys.readouterr().err
+            assert "cannot be read: `mipo-eval store check` names" in capsys.readouterr().err
 
 
 @pytest.fixture

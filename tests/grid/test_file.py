@@ -92,7 +92,10 @@ GOOD = "models: [demo]\nsuites: [demo]\nmethods: [sft]\n"
         (GOOD + "pairwise: [checker]\nbaseline: best\n", "baseline: 'best' is no row; known"),
         (GOOD + "pairwise: [checker]\nprompting: [default]\n", "baseline: add personalized"),
         (GOOD.replace("sft", "sfd"), "methods.0 (sfd): unknown method 'sfd'; known: dpo"),
-        (GOOD.replace("sft", "sft, sft"), "methods: two are called sft: give one of them a label"),
+        (
+            GOOD.replace("sft", "sft, sft"),
+            "methods: two are called 'sft': give one of them a label",
+        ),
         (GOOD.replace("sft", "dpo"), "methods.0 (dpo): dpo learns from pairs of your own"),
         (
             GOOD.replace("[sft]", "[{method: sft, set: {optimization.epoch: 2}}]"),
@@ -126,14 +129,14 @@ def test_a_wrong_file_is_told_with_its_place(
     [
         (
             ["none"],
-            f"unknown grid 'none': name a YAML file, or one that ships: {SHIPPED}",
+            f"unknown grid 'none': name a YAML file, or one of {SHIPPED}",
         ),
         (["none.yaml"], "the grid none.yaml cannot be read"),
-        (["demo", "--dry-run", "--slurm"], "each print something else: name one"),
-        (["demo", "--commands", "--sbatch=--time=1"], "--sbatch is for the jobs of --slurm"),
+        (["demo", "--dry-run", "--slurm"], "use only one of --dry-run, --commands and --slurm"),
+        (["demo", "--commands", "--sbatch=--time=1"], "--sbatch needs --slurm"),
         (
             ["demo", "--commands", "--store", "postgresql+psycopg://me:secret@host/db"],
-            "put it into MIPO_EVAL_STORE",
+            "set MIPO_EVAL_STORE to the URL",
         ),
     ],
 )

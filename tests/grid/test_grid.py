@@ -222,7 +222,7 @@ def test_one_that_fails_does_not_stop_the_others(
     (failed,) = (step for step in told["steps"] if step["status"] == "failed")
     assert "no answer from http://127.0.0.1:9" in failed["reason"]
     last = shown.err.strip().splitlines()[-1]
-    assert "2 of 6 steps are missing, as 1 failed (train broken of one on tea, seed 0: " in last
+    assert "2 of 6 steps are not done, because 1 failed: train broken of one on tea" in last
     # The store knows why, and the same command tries again.
     told = document(capsys, "--dry-run")
     assert states(told)["train", "failed"] == 1
@@ -274,7 +274,7 @@ def test_a_dry_run_asks_nobody_and_says_what_it_does_not_know(
     train = needs["train one on tea"]
     assert (train["steps"], train["calls"]["value"]) == (6, 6 * 8)
     assert train["hours"]["value"] is None
-    assert train["hours"]["unknown"] == ["no seed is done, on one on tea, of sft, MIPO"]
+    assert train["hours"]["unknown"] == ["no seed of sft, MIPO on one on tea is done yet"]
     assert needs["responses of one to tea"]["calls"]["value"] == 8 * 8
     paid = needs["ratings of one on tea, by openai:gpt-4.1"]
     # Two prompts have one and the same reference each, which is rated once for all rows.
@@ -286,8 +286,8 @@ def test_a_dry_run_asks_nobody_and_says_what_it_does_not_know(
     assert told["memory"]["one"]["value"] > 0
     assert main(["grid", "grid.yaml", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "hours not known: no seed is done" in shown
-    assert "Do it: mipo-eval grid grid.yaml" in shown
+    assert "hours not known: no seed of sft, MIPO" in shown
+    assert "Run it: mipo-eval grid grid.yaml" in shown
 
 
 @pytest.mark.slow

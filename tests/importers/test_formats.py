@@ -237,7 +237,7 @@ def test_inspect_logs(archive: bool) -> None:
         ("a.jsonl", '{"a": 1}\n{"b": \n', r"a\.jsonl, line 2: is not JSON"),
         ("a.json", '[{"a": 1},\n\n{]', r"a\.json, line 3: is not JSON"),
         ("a.json", "[1]", r"a\.json, row 1: is 1, not a JSON object"),
-        ("a.json", "[]", r"a\.json: holds no rows"),
+        ("a.json", "[]", r"a\.json contains no rows"),
         ("a.json", json.dumps([ALPACA, ALPACA | {"preference": 3}]), r"row 2: preference is 3\.0"),
         ("a.json", json.dumps([ALPACA, ALPACA | {"preference": "x"}]), 'row 2: preference is "x"'),
         ("a.json", json.dumps([ALPACA, {"instruction": "x"}]), "row 2: is not like the rows"),

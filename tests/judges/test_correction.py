@@ -161,11 +161,11 @@ def test_rates_stay_between_0_and_100() -> None:
 def test_what_cannot_be_corrected_says_why() -> None:
     with pytest.raises(DataError, match="1 items have the outcome of both"):
         prediction_powered([1, 0], [1, None])
-    with pytest.raises(DataError, match="a win and ones they call a loss"):
+    with pytest.raises(DataError, match="a win and items that they call a loss"):
         rogan_gladen([1, 0, 1], [1, 1, None])
-    with pytest.raises(DataError, match="no better than chance"):
+    with pytest.raises(DataError, match="not better than chance"):
         rogan_gladen([0, 1, 0, 1], [1, 1, 0, 0])
-    with pytest.raises(DataError, match="one group only"):
+    with pytest.raises(DataError, match="of one prompt group"):
         prediction_powered([1, 0, 1], [1, 0, None], ["g", "g", "h"])
     with pytest.raises(DataError, match="human"):
         prediction_powered([1, 0], [1])

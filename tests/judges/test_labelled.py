@@ -35,14 +35,14 @@ def test_three_ways_to_write_a_pair(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no pairs"),
+        ([], "contains no pairs"),
         ([PAIR, [1]], "line 2: is .*, not a JSON object"),
         ([{**PAIR, "label": "c"}], "line 1: label: Input should be"),
         ([{**PAIR, "prompt": ""}], "line 1: prompt: String should have"),
         ([{**PAIR, "extra": 1}], "line 1: extra: Extra inputs"),
         ([{"prompt": "p", "first": "x", "second": "y"}], "line 1: label: Field required"),
         ([{"prompt": "p", "first": "x", "second": "y", "annotators": ["a", "b"]}], "label: Input"),
-        ([{**PAIR, "pair_id": "z"}, {**PAIR, "pair_id": "z"}], "'z' is there more than once"),
+        ([{**PAIR, "pair_id": "z"}, {**PAIR, "pair_id": "z"}], "'z' is used more than once"),
     ],
 )
 def test_a_wrong_file_names_line_and_field(

@@ -159,12 +159,12 @@ def test_rendering_wants_exactly_the_slots(fields: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{query}", r"lacks the slots \{response\}"),
+        ("{query}", r"does not contain the slots \{response\}"),
         ("{query}{response}{respnse}", r"unknown slot \{respnse\}; known: \{mark\}, \{query\}"),
         ("{query}{response}{}", r"unknown slot \{\}"),
         ("{query}{query}{response}", r"uses the slot \{query\} twice"),
-        ("{query}{response!r}", "slots take no format"),
-        ("{query}{response:>10}", "slots take no format"),
+        ("{query}{response!r}", "a slot has no format"),
+        ("{query}{response:>10}", "a slot has no format"),
         ("{query}{response", "write {{ for a literal brace"),
     ],
 )

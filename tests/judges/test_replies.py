@@ -103,14 +103,23 @@ CHOICE = {"pair_id": "0", "shown_first": "first", "reply": "response_a"}
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([], "holds no replies"),
-        ([{"pair_id": "9", "shown_first": "first", "reply": "a"}], "line 1: no pair has the id"),
+        ([], "contains no replies"),
+        (
+            [{"pair_id": "9", "shown_first": "first", "reply": "a"}],
+            "line 1: there is no pair with the id",
+        ),
         ([{"pair_id": "0", "reply": "a"}], "line 1: give shown_first"),
         ([RATING | CHOICE], "line 1: give shown_first"),
         ([CHOICE, RATING | {"pair_id": "1"}], "line 2: the lines before are of the other kind"),
-        ([CHOICE, CHOICE], "line 2: this reply to pair '0' is there twice"),
-        ([RATING | {"preference": 2}], "line 1: the pair has 2 preferences, counted from 0"),
-        ([RATING | {"preference": -1}], "line 1: the pair has 2 preferences, counted from 0"),
+        ([CHOICE, CHOICE], "line 2: there are two such replies to the pair '0'"),
+        (
+            [RATING | {"preference": 2}],
+            "line 1: the pair has 2 preferences, which are counted from 0",
+        ),
+        (
+            [RATING | {"preference": -1}],
+            "line 1: the pair has 2 preferences, which are counted from 0",
+        ),
         ([RATING | {"reply": 5}], "line 1: reply: Input should be a valid string"),
         ([RATING | {"score": 5}], "line 1: score: Extra inputs"),
     ],

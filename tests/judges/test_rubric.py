@@ -93,7 +93,7 @@ def test_the_signature_names_judge_and_prompt() -> None:
 def test_names_come_from_the_model_or_the_backend() -> None:
     assert judge().name == "qwen"
     assert load_judge("checker").name == "checker"
-    with pytest.raises(ConfigError, match=r"holds '\|'"):
+    with pytest.raises(ConfigError, match=r"contains '\|'"):
         load_judge("openai:a|b@http://localhost:1")
 
 

@@ -167,7 +167,7 @@ def test_folders_that_are_no_adapter(files: tuple[str, ...], message: str) -> No
         ({}, {"enable_lora": True, "max_lora_rank": 8}),
         ({"r": 33}, {"enable_lora": True, "max_lora_rank": 64}),
         ({"r": 8, "rank_pattern": {"q": 17}}, {"enable_lora": True, "max_lora_rank": 32}),
-        ({"peft_type": "IA3"}, "an adapter that vLLM does not run"),
+        ({"peft_type": "IA3"}, "vLLM cannot run the adapter"),
         ({"use_dora": True}, "DoRA"),
         ({"r": 1024}, "LORA of rank 1024"),
     ],

@@ -111,7 +111,7 @@ def test_a_token_of_entra_is_a_bearer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_goes_wrong_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_OPENAI_API_KEY")
-    with pytest.raises(ConfigError, match="is at no resource: write azure:d@https://RESOURCE"):
+    with pytest.raises(ConfigError, match="has no address: write azure:d@https://RESOURCE"):
         AzureBackend("d")
     with pytest.raises(BackendError, match="set the environment variable AZURE_OPENAI_API_KEY"):
         asyncio.run(AzureBackend("d", "https://mine.openai.azure.com").check())

@@ -211,7 +211,7 @@ def test_a_preset_names_the_variable_of_its_server(
     assert secrets_sent(server) == {"authorization: Bearer mine-alone"}
     assert secrets_sent(other) == set()
     preset = _preset(tmp_path / "j.yaml", **about, api_key_env="PATH")
-    with pytest.raises(ConfigError, match="with KEY, TOKEN, SECRET or PASSWORD in its name"):
+    with pytest.raises(ConfigError, match="with KEY, TOKEN, SECRET or PASSWORD in it"):
         load_judge(preset)
 
 

@@ -127,9 +127,9 @@ def test_responses_of_before_are_not_taken_for_neutral_ones(tiny_model: Path) ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vllm:./ngrams", "sets no_repeat_ngram_size, which is not done by vllm"),
-        ("./beams", "sets num_beams, which is not done by hf"),
-        ("lm-eval:dummy:x=1", "is not known here: give temperature, top_p"),
+        ("vllm:./ngrams", "sets no_repeat_ngram_size, which vllm does not support"),
+        ("./beams", "sets num_beams, which hf does not support"),
+        ("lm-eval:dummy:x=1", "are not known here: give temperature, top_p"),
     ],
 )
 def test_settings_that_cannot_be_followed(tiny_model: Path, name: str, message: str) -> None:
@@ -137,7 +137,7 @@ def test_settings_that_cannot_be_followed(tiny_model: Path, name: str, message: 
     _with(tiny_model, "beams", {"num_beams": 4})
     with pytest.raises(ConfigError, match=message):
         decoding_for(parse_model(name), {"generation_config": "checkpoint"}, seed=0)
-    with pytest.raises(ConfigError, match="generation_config can only be checkpoint"):
+    with pytest.raises(ConfigError, match="the only value of generation_config is checkpoint"):
         decoding_for(parse_model(name), {"generation_config": "neutral"}, seed=0)
 
 

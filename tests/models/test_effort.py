@@ -54,14 +54,14 @@ def test_settings_are_typed_and_shown(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"enable_thinking": "maybe"}, "it is true or false"),
-        ({"thinking_budget": "long"}, "it is a number of tokens"),
-        ({"thinking_budget": "-1"}, "it is a number of tokens"),
+        ({"enable_thinking": "maybe"}, "it must be true or false"),
+        ({"thinking_budget": "long"}, "it must be a number of tokens"),
+        ({"thinking_budget": "-1"}, "it must be a number of tokens"),
         ({"chat_template_kwargs": "{}"}, "write chat_template_kwargs.NAME=VALUE"),
         ({"extra_body.": "1"}, "write extra_body.NAME=VALUE"),
         ({"extra_body.model": "x"}, "extra_body.model is not for here"),
         ({"enable_thinking.x": "true"}, "enable_thinking has no parts"),
-        ({"extra_body.a": "1", "extra_body.a.b": "2"}, "a has a value of its own already"),
+        ({"extra_body.a": "1", "extra_body.a.b": "2"}, "a is set twice"),
     ],
 )
 def test_a_wrong_setting_says_what_is_wrong(settings: dict[str, str], message: str) -> None:

@@ -146,5 +146,5 @@ def test_an_lm_eval_type_answers_with_typed_arguments(tiny_model: Path) -> None:
 
 def test_an_argument_that_a_type_does_not_take(tiny_model: Path) -> None:
     spec = parse_model(f"lm-eval:hf:pretrained={tiny_model},max_lengthh=9")
-    with pytest.raises(ModelError, match=r"hf does not take this: .*'max_lengthh'"):
+    with pytest.raises(ModelError, match=r"hf does not accept this: .*'max_lengthh'"):
         load_model(spec, ModelOptions(), Decoding())

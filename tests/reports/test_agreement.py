@@ -87,11 +87,11 @@ def test_agreement_needs_two_judges_with_something_in_common(tmp_path: Path) -> 
     with open_store(tmp_path) as store:
         run = add_run(store, "qwen-1b")
         add_rater(store, "one", ["qwen-1b"], kind)
-        with pytest.raises(ConfigError, match="needs two judges in the store"):
+        with pytest.raises(ConfigError, match="needs two judges: judge the same runs"):
             agreements(store, [run], judges_named(store, ["one"]))
         add_rater(store, "two", ["llama-1b"], kind)
         add_chooser(store, "ann", {}, model="qwen-1b", human=True)
-        with pytest.raises(DataError, match="no two of these judges judged a response in common"):
+        with pytest.raises(DataError, match="no two of these judges judged the same response"):
             agreements(store, [run], judges_named(store, ["one", "ann"]))
 
 

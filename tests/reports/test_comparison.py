@@ -124,7 +124,7 @@ def test_runs_made_differently_are_marked(
     assert task["comparisons"][0]["signatures_differ"] == {"decoding": ["greedy-99", "greedy-256"]}
     assert main(["compare", longer[:12], served.id("mipo-seed0")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "1-2 made differently: decoding (greedy-99 / greedy-256)" in shown
+    assert "Runs 1 and 2 were made differently: decoding (greedy-99 / greedy-256)" in shown
     (task,) = _json(capsys, "compare", served.id("base"), served.id("base", "default"))["tasks"]
     (pair,) = task["comparisons"]
     assert pair["signatures_differ"] == {}
@@ -138,7 +138,7 @@ def test_runs_made_differently_are_marked(
         (["{base}"], "needs two different runs"),
         (["{base}", "{base}"], "needs two different runs"),
         (["{base}", "{mipo}", "--judge", "gpt"], "no judge 'gpt'"),
-        (["{base}", "{mipo}", "--metric", "accuracy"], "have no answer to check"),
+        (["{base}", "{mipo}", "--metric", "accuracy"], "have no right answer"),
         (["{base}", "{mipo}", "--metric", "x"], "is not one of"),
     ],
 )
@@ -234,7 +234,7 @@ def test_length_control_is_printed_and_of_rates_only(
     (task,) = _json(capsys, "compare", *runs)["tasks"]
     assert task["comparisons"][0]["at_equal_length"] is None
     assert main(["compare", *runs, "--metric", "rating_mean", "--control-length"]) == 2
-    assert "length is controlled in win rates and accuracies" in capsys.readouterr().err
+    assert "--control-length works for win rates and accuracy" in capsys.readouterr().err
 
 
 def test_no_difference_can_be_shown(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +246,7 @@ def test_no_difference_can_be_shown(served: Served, capsys: pytest.CaptureFixtur
     assert main(["compare", mipo, sft, base, "--margin", "10"]) == 0
     shown = capsys.readouterr().out
     assert "1-3: run 1 is not worse by 10 (p 0.0" in shown
-    assert "two one-sided tests, 5 % each, p times 3" in shown
+    assert "two one-sided tests at 5 %, each p times 3" in shown
     assert max(map(len, shown.splitlines())) <= 80
     (without,) = _json(capsys, "compare", mipo, base)["tasks"]
     assert without["comparisons"][0]["margin"] is None
@@ -272,7 +272,7 @@ def test_growing_runs_have_intervals_that_hold_over_all_looks(
     assert main(["compare", *runs, "--growing", "--metric", "response_tokens"]) == 2
     assert "response_tokens has none" in capsys.readouterr().err
     assert main(["compare", *runs, "--growing", "--control-length"]) == 2
-    assert "leave --control-length or --growing out" in capsys.readouterr().err
+    assert "--growing cannot be used with --control-length" in capsys.readouterr().err
 
 
 def test_a_run_that_nobody_rated_does_not_keep_the_others_from_comparison(
@@ -291,7 +291,7 @@ def test_a_run_that_nobody_rated_does_not_keep_the_others_from_comparison(
     assert len(task["comparisons"]) == 3
     assert task["left_out"] == ["ffffffff unrated: not generated"]
     assert main(["compare", *runs, "ffff"]) == 0
-    assert "run left out, ffffffff unrated: not generated" in capsys.readouterr().out
+    assert "This run is left out: ffffffff unrated: not generated" in capsys.readouterr().out
     assert main(["compare", runs[0], runs[1], "--baseline", "ffff"]) == 2
     assert "the baseline ffffffff unrated has no win_rate" in capsys.readouterr().err
 

@@ -96,7 +96,7 @@ def test_other_metrics_can_be_asked_for(
     assert all(found["ci95"] or found["std"] is not None for found in cells.values())
     assert ("ties:" in section["signatures"]["tea"]) == (metric != "self_bleu_4")
     assert main(["leaderboard", "--metric", metric]) == 0
-    assert ("tie: rows that share" in capsys.readouterr().out) == (metric != "self_bleu_4")
+    assert ("tied group: rows that share" in capsys.readouterr().out) == (metric != "self_bleu_4")
 
 
 def test_an_unknown_metric_is_answered_with_the_known_ones(
@@ -104,7 +104,7 @@ def test_an_unknown_metric_is_answered_with_the_known_ones(
 ) -> None:
     assert main(["leaderboard", "--metric", "bleu"]) == 2
     said = capsys.readouterr().err
-    assert "no bleu in" in said
+    assert "has no metric 'bleu'" in said
     assert "net_win_rate, rating_mean, response_tokens, self_bleu_4" in said
 
 
@@ -182,7 +182,7 @@ def test_tables_fit_eighty_columns(
         table = [
             line
             for line in shown.splitlines()
-            if not line.startswith(("B", "missing:", "tie:", "["))
+            if not line.startswith(("B", "missing:", "tied", "["))
         ]
         assert max(map(len, table)) <= 80
 

@@ -99,7 +99,7 @@ def test_measured_stands_beside_published(
     assert sum(row["measured"] is not None for row in rows.values()) == 2
     assert main(["leaderboard", "--table", "1", "--rows", "rows.yaml"]) == 0
     shown = capsys.readouterr().out
-    assert "2 of 150 numbers measured, 148 absent" in shown
+    assert "measured 2 of the 150 published numbers" in shown
     assert "+6.3" in shown
 
 
@@ -125,4 +125,4 @@ def test_published_rows_are_added_with_their_mark(
     assert "MIPO \u2020" in shown
     assert "93.7 \u00b1 1.3" in shown
     assert main(["leaderboard", "--paper", "--suite", "tea"]) == 0
-    assert "The paper has no win_rate_tie_inclusive on tea" in capsys.readouterr().out
+    assert "The paper has no numbers of this kind on tea" in capsys.readouterr().out

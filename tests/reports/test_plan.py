@@ -85,7 +85,7 @@ def test_tokens_money_and_minutes_come_from_the_best_source(
     assert counted["prompt_tokens"]["source"] == f"tokenizer {tiny_model.name}"
     assert counted["prompt_tokens"]["value"] == int(counted["prompt_tokens"]["value"])
     known = _json(capsys, *asked, "--judge", served.judge)
-    assert "stored calls of this judge" in known["prompt_tokens"]["source"]
+    assert "calls of this judge in the store" in known["prompt_tokens"]["source"]
     # The server says 1 token for each reply; references are rated, responses are not made.
     assert known["completion_tokens"]["value"] == known["calls"] == 2 * N_ITEMS
     assert known["cost"]["value"] == 0
@@ -116,17 +116,22 @@ def test_power_is_measured_assumed_or_given(
     (spread,) = _json(capsys, *asked, "openai:gpt-4.1", *seeds, "20")["power"]
     assert spread["detectable_difference"] > 1.5 * worst["detectable_difference"]
     assert spread["needed"] is None  # by that much three seeds differ
-    assert "3 seeds each, spread between them 20.0 points, given" in spread["assumed"]
+    assert (
+        "3 seeds per method, standard deviation between them 20.0 points (given)"
+        in spread["assumed"]
+    )
     (measured,) = _json(capsys, *asked, served.judge)["power"]
     assert "stored runs" in measured["assumed"]
     assert "measured" in measured["assumed"]
     (several,) = _json(capsys, *asked, served.judge, "--seeds", "2")["power"]
     assert several["seed_sd"] == 0  # two methods have two seeds, which differ no more than items do
-    assert "points, measured" in several["assumed"]
+    assert "points (measured)" in several["assumed"]
     assert main([*asked, served.judge]) == 0
     shown = capsys.readouterr().out
     assert "judge calls" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    *lines, last = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last.startswith("Start it: mipo-eval --model CKPT --suite tea.jsonl --judge openai:")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +141,11 @@ def test_power_is_measured_assumed_or_given(
         (["--suite", "nope", "--judge", "openai:x"], "unknown suite"),
         (["--suite", "tea.jsonl", "--judge", "oracle"], "unknown judge"),
         (["--suite", "tea.jsonl", "--judge", "openai:x", "--tokenizer", "no"], "no tokenizer.json"),
-        (["--suite", "tea.jsonl", "--judge", "openai:x", "--rho", "2"], "is no correlation"),
-        (["--suite", "tea.jsonl", "--judge", "openai:x", "--engine", "dtype=auto"], "with --model"),
+        (["--suite", "tea.jsonl", "--judge", "openai:x", "--rho", "2"], "is not a correlation"),
+        (
+            ["--suite", "tea.jsonl", "--judge", "openai:x", "--engine", "dtype=auto"],
+            "--engine needs --model",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(
@@ -165,10 +173,10 @@ def test_a_suite_without_references_says_why_there_is_no_win_rate(
         None,
         None,
     )
-    assert told["none"]["assumed"] == "no win rate; 10 items have no reference to win against"
+    assert told["none"]["assumed"] == "no win rate; 10 items have no reference"
     assert told["half"]["n"] == 6
-    assert told["half"]["assumed"].endswith("; 4 items have no reference to win against")
+    assert told["half"]["assumed"].endswith("; 4 items have no reference")
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["plan", "--suite", "none.jsonl", "--judge", "checker"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "none no win rate; 10 items have no reference to win against" in shown
+    assert "none no win rate; 10 items have no reference" in shown

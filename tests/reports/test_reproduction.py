@@ -85,8 +85,8 @@ def test_a_number_that_does_not_come_out_again_says_so(
         assert (one["before"], one["again"], one["within_ci95"]) == (100.0, 0.0, False)
         assert main(["reproduce", score, "--run"]) == 0
         shown = capsys.readouterr().out
-        assert "0 of 1 numbers came out again" in shown
-        assert "other, outside" in shown
+        assert "0 of 1 numbers are the same again" in shown
+        assert "different, outside" in shown
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_a_run_without_its_command_says_so(
 ) -> None:
     """These runs were made in process: the recorded command is the test runner's."""
     assert main(["reproduce", served.id("base")]) == 2
-    assert "did not record where that is" in capsys.readouterr().err
+    assert "does not know in which folder" in capsys.readouterr().err

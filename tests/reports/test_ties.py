@@ -11,6 +11,7 @@ from mipo_eval.cli import main
 from mipo_eval.evaluation.outcomes import COMPARED, TIED, Against, compared, has_values
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.exported_run import tie_letters
+from mipo_eval.reports.labels import tied_group
 from mipo_eval.signature import Signature
 from mipo_eval.store import Store
 from mipo_eval.store.items import Rated
@@ -61,6 +62,21 @@ def test_best_and_tie_group_are_marked(
         return
     assert main(["export", runs[0], "--format", wanted, "-o", "alone"]) == 0
     assert "share a letter" not in Path("alone").read_text()
+
+
+@pytest.mark.parametrize(
+    ("letters", "shown"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("bdf", "bdf"),
+        ("abcdefghijkl", "a-l"),
+        ("abdefi", "ab d-f i"),
+        ("a b aa", "a b aa"),
+    ],
+)
+def test_three_letters_or_more_in_a_row_are_shown_as_a_range(letters: str, shown: str) -> None:
+    assert tied_group(letters) == shown
 
 
 @pytest.mark.parametrize(

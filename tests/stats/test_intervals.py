@@ -8,16 +8,18 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from mipo_eval.stats.bootstrap import Crossed, percentile_interval
-from mipo_eval.stats.estimates import estimates
+from mipo_eval.stats.estimates import Estimates, estimates
 from mipo_eval.stats.intervals import (
     NET,
     RATE,
+    SHARE,
     constant_interval,
     intervals_in,
     mean_intervals,
     proportion_interval,
     rare_variances,
     rate_intervals,
+    share_interval,
     span_intervals,
 )
 
@@ -91,6 +93,12 @@ def test_few_or_no_clusters() -> None:
     assert span_intervals([[1.0]], None, NET) == [None]
     assert rate_interval([100.0, 0.0]) == pytest.approx((0.3, 99.7), abs=0.5)
     assert mean_intervals([[1.0, np.nan], [2.0, 3.0]])[1] is None
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_share_at_an_end_is_a_constant_whatever_rounding_left(end: float) -> None:
+    found = Estimates(*(np.array([number]) for number in (end, 1e-17, 9.0, 10)))
+    assert share_interval(found, found.errors**2) == constant_interval(end, 10, SHARE)
 
 
 def test_a_span_bounds_what_is_alike_and_what_is_nearly() -> None:

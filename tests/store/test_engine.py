@@ -55,7 +55,7 @@ def test_a_newer_store_is_refused(store_url: str) -> None:
 def test_a_foreign_database_is_refused(store_url: str) -> None:
     with Store.open(store_url) as store, store.write() as connection:
         connection.execute(sa.text("drop table schema_info"))
-    with pytest.raises(StoreError, match="holds other tables"):
+    with pytest.raises(StoreError, match="contains other tables"):
         Store.open(store_url)
 
 

@@ -25,5 +25,5 @@ def test_judges_asked_differently_are_not_guessed_between(tmp_path: Path) -> Non
     with Store.open(str(tmp_path / "s.db")) as store:
         put_judge(store, "a" * 32, "qwen", {**ASKED, "parser": "1"})
         put_judge(store, "b" * 32, "qwen", {**ASKED, "prompt": "bb", "parser": "2"})
-        with pytest.raises(ConfigError, match=r"ambiguous: .*; name it by its key"):
+        with pytest.raises(ConfigError, match=r"several judges are called .*; name one by its key"):
             find_judge(store, "qwen")

@@ -116,7 +116,9 @@ def test_not_utf8(tmp_path: Path) -> None:
     assert error(path) == f"{path}, line 1: is not UTF-8 text (byte 14); save the file as UTF-8"
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"\n \n", "holds no items")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "is empty"), (b"\n \n", "contains no items")]
+)
 def test_no_items(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "items.jsonl"
     path.write_bytes(content)

@@ -68,7 +68,7 @@ def test_prepared_items_keep_what_their_user_did_not_choose(tmp_path: Path, name
 
 def test_prepared_items_without_a_rejected_response_are_no_pairs(tmp_path: Path) -> None:
     write_items(tmp_path / "ca-test.jsonl", [Item(item_id="x", prompt="q", reference="r")])
-    with pytest.raises(DataError, match="no item keeps the response its user did not choose"):
+    with pytest.raises(DataError, match="no item has the response that its user did not choose"):
         load_pairs("ca", tmp_path)
 
 
@@ -93,9 +93,9 @@ def test_replies_come_with_their_pairs(shared_data: Path) -> None:
     ]
     loaded = load_replies("llmbar", shared_data, files)
     assert tuple(reading.pair for reading in loaded) == load_pairs("llmbar", shared_data)
-    with pytest.raises(DataError, match="holds pairs of llmbar and no replies"):
+    with pytest.raises(DataError, match="contains pairs of llmbar, but no replies"):
         load_replies("llmbar", shared_data, [folder / "Natural" / "dataset.json"])
-    with pytest.raises(DataError, match=r"the pair .* is there more than once"):
+    with pytest.raises(DataError, match=r"the pair .* is in these files more than once"):
         load_replies("llmbar", shared_data, [files[0], files[0]])
 
 

@@ -206,8 +206,8 @@ def test_an_extractor_that_never_writes_json_is_stopped(tmp_path: Path) -> None:
         run("prism", list(prism_rows(400, 100)), backend, tmp_path, (200, 100))
     assert str(caught.value) == (
         "prism: only 0 of 100 test items could be made (bad reply: 50; the last one: "
-        "it holds no valid JSON object): use another extractor or ask for fewer; replies "
-        "so far are kept and not paid for again"
+        "it holds no valid JSON object): use another extractor or ask for fewer "
+        "items; the replies so far are kept and not paid for again"
     )
     assert len(backend.asked) <= 300  # not three times 500
 

@@ -110,7 +110,7 @@ def test_prepared_sources(tmp_path: Path, name: str) -> None:
             load_source(name, tmp_path, split)  # type: ignore[arg-type]
         path = tmp_path / f"{name}-{split}.jsonl"
         assert str(caught.value) == (
-            f"{path} is not there: `mipo-eval data prepare {name}` makes it"
+            f"{path} is missing: make it with `mipo-eval data prepare {name}`"
         )
         items = [Item(item_id=split, prompt="p")]
         write_items(path, items)
@@ -122,7 +122,7 @@ def test_missing_raw_files_say_where_they_were_looked_for(tmp_path: Path) -> Non
         load_source("psoups", tmp_path)
     for part in ("psoups-test.jsonl", "psoups_alignx/*.json", "psoups/*.json", settings.DATA):
         assert part in str(caught.value)
-    with pytest.raises(DataError, match="prefeval has no training split of its own"):
+    with pytest.raises(DataError, match="prefeval has no training items of its own"):
         load_source("prefeval", tmp_path, "train")
 
 

@@ -98,7 +98,11 @@ def test_a_wording_is_its_text() -> None:
         ("query", "{prompt}", r"it does not show \{context\}"),
         ("query", "{context}", r"it does not show \{prompt\}"),
         ("query", "{context} {prompt}", r"without the context does not show \{prompt\}"),
-        ("query", "{context}\n\n{prompt} {name}", r"\{name\} is no slot here; known: \{context\}"),
+        (
+            "query",
+            "{context}\n\n{prompt} {name}",
+            r"\{name\} is not a slot here; the slots are \{context\}",
+        ),
         ("query", "{context}\n\n{prompt} {", "write {{ for a brace"),
         ("query", "Hi\n[user]\n{context}\n\n{prompt}", r"it needs \[user\], each part once"),
         ("query", "[system]\n{context}", r"it needs \[user\]"),
@@ -114,7 +118,11 @@ def test_a_wording_is_its_text() -> None:
             r"does not show \{context\}",
         ),
         ("choice", "[user]\n{prompt}\n[user fr]\n{prompt}", "asked in one language"),
-        ("choice", "{prompt} {context}", r"\{context\} is no slot here; known: \{prompt\}"),
+        (
+            "choice",
+            "{prompt} {context}",
+            r"\{context\} is not a slot here; the slots are \{prompt\}",
+        ),
         ("number", "{prompt}", "worked examples fix the form of a question: turns, message"),
     ],
 )
@@ -124,7 +132,7 @@ def test_a_file_that_is_no_wording(asks: Asks, text: str, message: str) -> None:
 
 
 def test_a_wording_that_is_not_there_lists_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"--query none: known here are short, context-first"):
+    with pytest.raises(ConfigError, match=r"--query none: use one of short, context-first"):
         read_wording("none", "query")
 
 

@@ -73,7 +73,9 @@ def test_prompts_are_filled_up_with_other_users_contexts() -> None:
     for item in items:
         assert {one.context for one in found if one.prompt == item.prompt} == set(users)
     assert with_other_contexts(found, contexts=3, seed=0) == found
-    with pytest.raises(DataError, match="3 different contexts in 3 training items: too few for"):
+    with pytest.raises(
+        DataError, match="3 training items have only 3 different contexts, too few for"
+    ):
         with_other_contexts(items, contexts=4, seed=0)
 
 
@@ -253,7 +255,7 @@ def test_responses_too_long_for_the_model_are_counted(tiny_model: Path, tmp_path
 
 
 def test_a_batch_that_cannot_be_split_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="batch_size 3 is no multiple of micro_batch_size 2"):
+    with pytest.raises(ConfigError, match="batch_size 3 is not a multiple of micro_batch_size 2"):
         train_contrastive(
             job(tiny_model, tmp_path / "o", examples(), batch_size=3, micro_batch_size=2),
             ContrastiveSettings(),

@@ -41,6 +41,8 @@ class Quiet:
 
     def finish(self) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
 
 def _wishes(count: int = 6) -> list[Item]:
     return [
@@ -253,7 +255,12 @@ def test_a_revision_sees_what_it_is_to_improve(
 @pytest.mark.parametrize(
     ("method", "suite", "items", "message"),
     [
-        ("sft-revision", "gsm8k", _questions(), "take sft-gt, which rewrites after seeing the tru"),
+        (
+            "sft-revision",
+            "gsm8k",
+            _questions(),
+            "use sft-gt, which rewrites them after it sees the tru",
+        ),
         ("sft-gt", "ca", _wishes(), "needs questions with one final answer, .* take sft-revision"),
     ],
 )

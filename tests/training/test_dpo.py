@@ -236,7 +236,7 @@ def _nothing_rejected(found: list[TrainingExample]) -> list[TrainingExample]:
         (_nothing_rejected, {}, {}, DataError, "has no rejected response: make pairs"),
         (list, {"beta": 0.0}, {}, ConfigError, "settings.beta is 0: it must be above 0"),
         (list, {}, {"max_length": 20}, DataError, "none of 12 examples fits into 20 tokens: raise"),
-        (list, {}, {"batch_size": 3, "micro_batch_size": 2}, ConfigError, "is no multiple of"),
+        (list, {}, {"batch_size": 3, "micro_batch_size": 2}, ConfigError, "is not a multiple of"),
         (
             list,
             {},

@@ -103,7 +103,7 @@ def test_a_judge_that_rates_nothing_ends_the_training(tiny_model: Path, tmp_path
     one = job(tiny_model, tmp_path / "out", examples(prompts=1, contexts=2))
     with pytest.raises(
         BackendError,
-        match=r"scripted rated not one of the first \d+ responses \(it replies '\?'\): name",
+        match=r"scripted rated none of the first \d+ responses \(it replies '\?'\): name",
     ):
         train_grpo(one, settings)
 

@@ -63,7 +63,7 @@ def test_text_of_a_response_never_becomes_a_control_token(tiny_model: Path) -> N
 def test_a_model_without_a_template_is_refused(tiny_model: Path) -> None:
     tokenizer = load_tokenizer(tiny_model)
     tokenizer.chat_template = None
-    with pytest.raises(ModelError, match="has no chat template, so there is no form to"):
+    with pytest.raises(ModelError, match="has no chat template, so it cannot be"):
         Codec.of(tokenizer)
 
 

@@ -303,7 +303,7 @@ def test_summary_says_how_many_devices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (".", "has no configuration of a language model"),
+        (".", "is not a language model"),
         ("/nowhere/at-all", "there is no checkpoint at /nowhere/at-all: give a folder or a hub id"),
         ("nowhere", "there is no checkpoint at nowhere: give"),
     ],

@@ -117,7 +117,7 @@ def test_prompts_without_contexts_take_other_prompts_responses() -> None:
         assert plan.item.prompt not in prompts
         assert len(set(prompts)) == 3
         assert all(asked.key not in {i.key for i in items} for asked in plan.rejected), "fresh"
-    with pytest.raises(ConfigError, match="these prompts have none: take random or reshuffle"):
+    with pytest.raises(ConfigError, match="these prompts have none: use random or reshuffle"):
         list(plan_draws(items, PairSettings(negatives="missing")))
 
 

@@ -213,5 +213,5 @@ def test_prompts_too_long_are_counted_or_refused(tiny_model: Path, tmp_path: Pat
     long = example("Tea? " * 200, "Be short.")
     outcome = train_ppo(job(tiny_model, tmp_path / "a", [*examples(prompts=1), long]), SETTINGS)
     assert (outcome["prompts"], outcome["too_long"]) == (3, 1)
-    with pytest.raises(DataError, match="not one of 1 prompts is short enough: 256 tokens in all"):
+    with pytest.raises(DataError, match="none of 1 prompts is short enough: of 256 tokens in all"):
         run(tiny_model, tmp_path / "b", made=[long])

@@ -82,7 +82,7 @@ def test_a_reference_that_is_gone_cannot_be_made_again(tiny_model: Path, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         train_dpo(stopped, DpoSettings())
     (tmp_path / "reference.safetensors").write_bytes(b"cut off")
-    with pytest.raises(ModelError, match="does not hold what the reference model says"):
+    with pytest.raises(ModelError, match="does not contain the reference model's numbers"):
         train_dpo(job(tiny_model, tmp_path, with_negatives(), **how), DpoSettings())
 
 
@@ -111,7 +111,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     """A lock of a second file handle is what another process has."""
     out = tmp_path / "out"
     with claimed(out, "one", "mipo"):
-        with pytest.raises(ConfigError, match="another process is training in it"):
+        with pytest.raises(ConfigError, match="another process is training there"):
             claimed(out, "one", "mipo").__enter__()
         assert [*out.iterdir()]  # the second has not cleaned up after the first
     with claimed(out, "one", "mipo"):

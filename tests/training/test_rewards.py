@@ -197,9 +197,7 @@ def test_the_base_model_judges_by_default(tiny_model: Path, tmp_path: Path) -> N
     at = job(tiny_model, tmp_path, [one.example for one in made])
     with (
         open_reward(RewardSettings(reward="judge"), at, None) as reward,  # type: ignore[arg-type]
-        pytest.raises(
-            BackendError, match=r"judge tiny rated not one of the first 1 .*room for 256"
-        ),
+        pytest.raises(BackendError, match=r"judge tiny rated none of the first 1 .*room for 256"),
     ):
         reward(made)
 

@@ -82,7 +82,7 @@ def test_quantised_weights_are_not_trained(tiny_model: Path) -> None:
     config = json.loads(Path("quantised/config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq"}
     Path("quantised/config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"is quantised \(gptq\): it can be evaluated and judge"):
+    with pytest.raises(ModelError, match=r"is quantised \(gptq\), so it cannot be trained"):
         check_model(parse_model("./quantised"), load_recipe("sft"))
 
 

@@ -57,7 +57,7 @@ def test_short_names_of_the_recipe_are_flags(capsys: pytest.CaptureFixture[str])
     [
         (["--lora"], "--lora needs a value"),
         (["--lora", "many"], "optimization.lora_rank: input should be a valid integer"),
-        (["--algorithm", "a2c"], "algorithm 'a2c' is not known; known: dpo"),
+        (["--algorithm", "a2c"], "unknown algorithm 'a2c'; known: dpo"),
         (["--lorra", "32"], "No such option"),
     ],
 )
@@ -229,7 +229,7 @@ def test_pairs_of_ones_own_are_trained_on(
         assert (document["method"], document["suite"]) == ("dpo", "pairs")
         report = document["pair_report"]
         assert (report["items"], report["examples"], report["pairs"]) == (7, 7, 14)
-    assert server.chats == asked, "nothing is drawn"
+    assert server.chats == asked, "has nothing for figure"
     _, curve = _only_training()
     assert max(point.step for point in curve) == 4
     assert Path("out/model.safetensors").is_file()
@@ -321,24 +321,27 @@ def test_what_a_user_has_to_change_is_one_line(
 
     cases: list[tuple[tuple[str, ...], str]] = [
         (("sft", "--model", str(bare), *base), "has no chat template: give one with --set chat_te"),
-        (("sft", *model, "--suite", "psoups", "--out", "out"), "has no training split of its own"),
-        (("sft", *model, "--suite", "mcq_letters", "--out", "o"), "has nothing to train on"),
+        (("sft", *model, "--suite", "psoups", "--out", "out"), "has no training items of its own"),
+        (("sft", *model, "--suite", "mcq_letters", "--out", "o"), "there is nothing to train on"),
         (("mipo", *model, *base, "--n-negatives", "9", "--negatives", "random"), "9 other contex"),
         (("mipo", *model, "--suite", "plain.jsonl", "--out", "p"), "these prompts have none"),
         (("sft", *model, "--suite", suite, "--out", str(full)), "is not empty: name another fol"),
         (("sft", *model, "--suite", suite, "--out", "tea.jsonl"), "tea.jsonl is a file: name a"),
-        (("sft", "--model", "openai:judge@http://x/v1", *base), "cannot be trained: --model takes"),
+        (("sft", "--model", "openai:judge@http://x/v1", *base), "cannot be trained: --model needs"),
         (("sft", *model, "--suite", suite, "--pairs", "p.jsonl"), "sft makes no pairs"),
         (("mipo", *model, "--suite", suite, "--pairs", "p.csv"), "has to end in .jsonl or .parq"),
-        (("mipo", *model, *base, "--sweep", "lr=1e-6"), "name two values or more"),
+        (("mipo", *model, *base, "--sweep", "lr=1e-6"), "give two values or more"),
         (("sft", *model, *base, "--set", "report_to=[wandb]"), "report_to names wandb, which is n"),
-        (("sft-gt", *model, *base), "take sft-revision"),
-        (("dpo", *model, *base), "dpo learns from pairs of your own: --pairs FILE --out DIR"),
+        (("sft-gt", *model, *base), "use sft-revision"),
+        (("dpo", *model, *base), "dpo trains on pairs of your own: use --pairs FILE --out DIR"),
         (("sft", *model, "--pairs", "p.jsonl", "--out", "o"), "sft does not learn from pairs"),
         (("dpo", *model, "--pairs", "p.jsonl", "--out", "o"), "p.jsonl"),
         (("mipo", *model, *base, "--query", "letter"), "suite tea knows short, context-first"),
         (("mipo", *model, *base, *by("satisfied")), "suite tea has no judge of its own: name one"),
-        (("mipo", *model, *base, *by("accuracy")), "chooses by loss, satisfied:JUDGE, wins:JUDGE"),
+        (
+            ("mipo", *model, *base, *by("accuracy")),
+            "can choose by loss, satisfied:JUDGE, wins:JUDGE",
+        ),
         (("sami", *model, "--suite", "one.jsonl", "--out", "s"), "too few for groups"),
     ]
     for argv, message in cases:
@@ -355,7 +358,7 @@ def test_responses_that_are_all_alike_make_no_pairs(
     with OpenAIServer(lambda _: ok("Tea.")) as server:
         argv = ("mipo", "--model", str(tiny_model), "--suite", suite, "--out", "out")
         assert _train(server, *argv) == 2
-    assert "not one of 8 items gives a preference pair (8 x rejected: equal to the chosen" in (
+    assert "none of 8 items gives a preference pair (8 x rejected: equal to the chosen" in (
         capsys.readouterr().err
     )
     assert _only_training()[0].status == "failed"
@@ -436,13 +439,13 @@ def test_math_is_learned_from_rewards(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--suite", "demo", "--out", "o"], "--model CKPT is needed"),
+        (["--suite", "demo", "--out", "o"], "name a base model with --model CKPT"),
         (
             ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--out", "o"],
-            "leave one of the two out",
+            "use --suite or --out, not both",
         ),
-        (["--model", "m", "--out", "o"], "--suite SUITE and --out DIR"),
-        (["--model", "m", "--suite", "demo"], "--suite SUITE and --out DIR"),
+        (["--model", "m", "--out", "o"], "--suite SUITE, and a folder with --out DIR"),
+        (["--model", "m", "--suite", "demo"], "--suite SUITE, and a folder with --out DIR"),
         (
             ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--sweep", "lr=1,2"],
             "--sweep trains and --pairs FILE does not",

@@ -173,7 +173,7 @@ def test_shards_change_nothing_and_come_to_an_end(
         )
         assert weights(tmp_path / name).keys() == weights(out).keys()
     said = (tmp_path / "ppo" / "said.txt").read_text()
-    assert said.startswith("PPO trains two models, a policy and its critic, and FSDP and DeepSpeed")
+    assert said.startswith("PPO trains two models, a policy and a critic, and FSDP and DeepSpeed")
     assert "--algorithm grpo" in said
 
 

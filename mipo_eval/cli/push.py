@@ -1,0 +1,71 @@
+"""`mipo-eval push`: runs in trackers and on the hub."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mipo_eval.cli.options import examples, reading
+
+if TYPE_CHECKING:
+    from mipo_eval.cli.render import Output
+    from mipo_eval.store.engine import Store
+
+# Written out, not imported: `--help` must not read what sends. A test compares them.
+TARGETS = ("hub", "wandb", "trackio", "mlflow", "tensorboard")
+
+
+@click.command(
+    epilog=examples(
+        "push RUN RUN --to wandb --into my-project",
+        "push RUN --to hub --into me/my-checkpoint --samples",
+    )
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--to", "target", type=click.Choice(TARGETS), required=True)
+@click.option(
+    "--into",
+    metavar="NAME",
+    help="hub: the checkpoint's repository, OWNER/NAME. wandb, trackio: the project. mlflow: the "
+    "experiment. tensorboard: the folder. [default: the client's own setting, or mipo-eval]",
+)
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="M", help="Only this metric; may be repeated."
+)
+@click.option(
+    "--samples",
+    is_flag=True,
+    help="Also send items with their responses and verdicts. hub: as the data set NAME-samples.",
+)
+@reading
+def push(  # noqa: PLR0913 - one parameter per flag
+    store: "Store",
+    output: "Output",
+    *,
+    runs: tuple[str, ...],
+    target: str,
+    into: str | None,
+    metrics: tuple[str, ...],
+    samples: bool,
+) -> None:
+    """Send runs to a tracker, or their results to a model card on the hub.
+
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. Scores go with intervals, n
+    and signatures, plots and the learning curve of a checkpoint trained here; on the hub they
+    become the evaluation results of the card. Sent again, a run is brought up to date. What looks
+    like a key or a password is masked. docs/push.md says what each client needs.
+    """
+    from mipo_eval.cli.render import inert
+    from mipo_eval.push import send
+    from mipo_eval.push.parcel import load_parcel
+    from mipo_eval.store.runs import find_run
+
+    found = {run.run_id: run for run in (find_run(store, name) for name in runs)}
+    parcels = [load_parcel(store, run, metrics=metrics, samples=samples) for run in found.values()]
+    sent = send(target, parcels, into)
+    without = sum(row["value"] is None for parcel in parcels for row in parcel.scores)
+    output.document({"to": target, "runs": [*found], "sent": sent, "without_value": without})
+    output.show(*(inert(f"sent to {where}") for where in sent))
+    if without:
+        output.note(f"{without} scores have no value: tables have their reasons, plots nothing")
+    if not any(parcel.pictures for parcel in parcels):
+        output.note("no plots were made: they need intervals, and pip install 'mipo-eval[board]'")
