@@ -12,10 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from multiprocessing import get_context
 
-from benchmarks.page import BENCHMARKS, PAGE, machine, measured, table, with_part
+from benchmarks.page import BENCHMARKS, measured
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,15 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = 0
     for name in options.names or BENCHMARKS:
         print(f"-- {name}", flush=True)
-        where = machine()
-        spawn = get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            found = pool.submit(measured, name, options.quick).result()
-        failed += not found
-        if found and not options.quick:  # each time: a run that is cut leaves what it had
-            part = f"{datetime.now(UTC):%Y-%m-%d}, {where}.\n\n{table(found)}"
-            page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            PAGE.write_text(with_part(page, name, part), encoding="utf-8")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            failed += not pool.submit(measured, name, options.quick).result()
     return 1 if failed else 0
 
 

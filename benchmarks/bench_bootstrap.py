@@ -71,7 +71,10 @@ def measure(quick: bool) -> Iterator[Result]:
         yield Result(name="Intervals of the means", size=size, ours=intervals, wanted="<= 2")
         of_seeds: list[tuple[str, Callable[[], object]]] = [
             ("Means over seeds", partial(seed_summaries, tables, labels)),
-            (f"Ranks of methods, {RESAMPLES:,} clustered resamples", partial(rank_runs, seeds, few, labels)),
+            (
+                f"Ranks of methods, {RESAMPLES:,} clustered resamples",
+                partial(rank_runs, seeds, few, labels),
+            ),
         ]
         for name, call in of_seeds:
             yield Result(name=name, size=size, ours=median_seconds(call), wanted="<= 2")

@@ -93,13 +93,13 @@ def run(command: list[str]) -> None:
 
 def measure(quick: bool) -> Iterator[Result]:
     """Measure generation, judging, judging again, and memory."""
-    yield from overhead(1 if quick else 3)
+    yield from overhead()
     yield from served(64 if quick else 2560, rounds=1 if quick else 3)
     yield from judging(64 if quick else 2000)
     yield from again(200 if quick else 100_000)
 
 
-def overhead(rounds: int) -> Iterator[Result]:
+def overhead(rounds: int = 1) -> Iterator[Result]:
     """Compare our chunks with lm-eval called once, alternating, on the demo model.
 
     Seconds are of the processor.

@@ -157,6 +157,7 @@ def stepper(trainer: Any, batch: dict[str, Any]) -> Step:
     import torch
 
     trainer.current_gradient_accumulation_steps = 1
+    trainer.state.global_step = 1  # past the first, where ours has to be the reference
     torch.manual_seed(1)
     with torch.no_grad():  # away from the reference, both sides to the same place
         for parameter in trainer.model.parameters():

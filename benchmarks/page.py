@@ -6,6 +6,7 @@ import platform
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.results import Result
@@ -39,25 +40,30 @@ known of why stands under the table.
 _SHOWN = ("what", "size", "ours", "the other", "ratio", "wanted", "met")
 
 
-def measured(name: str, quick: bool) -> list[Result]:
-    """Return what a benchmark finds, and print it as it comes; nothing where it fails."""
-    found: list[Result] = []
+def measured(name: str, quick: bool) -> bool:
+    """Print what a benchmark finds, as it comes, and write it on the page; whether it succeeded."""
+    where, found = machine(), list[Result]()
     try:
         for result in importlib.import_module(f"benchmarks.bench_{name}").measure(quick):
-            print(" | ".join(cell for cell in cells(result) if cell), result.note, flush=True)
+            print(" | ".join(filter(None, [*cells(result), result.note])), flush=True)
             found.append(result)
+            if not quick:  # each time: a run that is cut leaves what it had
+                part = f"{datetime.now(UTC):%Y-%m-%d}, {where}.\n\n{table(found)}"
+                page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+                PAGE.write_text(with_part(page, name, part), encoding="utf-8")
     except Exception:  # noqa: BLE001 - the others are measured all the same
         traceback.print_exc()
-        return []
-    return found
+        return False
+    return True
 
 
 def machine() -> str:
     """Return the machine in words, and whether it does anything else."""
     cores = os.cpu_count() or 1
     told = Path("/proc/cpuinfo")
-    vectors = re.search(r"avx512f|avx2", told.read_text()) if told.exists() else None
-    kind = {"avx512f": " with AVX-512", "avx2": " with AVX2"}[vectors[0]] if vectors else ""
+    flags = told.read_text().split() if told.exists() else []
+    kinds = {"avx512f": " with AVX-512", "avx2": " with AVX2"}
+    kind = next((words for flag, words in kinds.items() if flag in flags), "")
     load = os.getloadavg()[0]
     busy = (
         f"beside other work (load {load:.0f}): only ratios count" if load > cores / 2 else "quiet"
@@ -85,7 +91,11 @@ def table(found: Sequence[Result]) -> str:
     """Return the table of a benchmark, with the notes below it."""
     rows = [_SHOWN, ["---"] * len(_SHOWN), *map(cells, found)]
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    notes = [f"- {one.name}, {one.size}: {one.note}" for one in found if one.note]
+    notes = [
+        f"- {', '.join(filter(None, (one.name, one.size)))}: {one.note}"
+        for one in found
+        if one.note
+    ]
     return "\n".join([*lines, *([""] if notes else []), *notes, ""])
 
 

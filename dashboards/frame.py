@@ -34,6 +34,7 @@ __all__ = [
     "chart",
     "chips",
     "choose",
+    "choose_first",
     "choose_some",
     "download",
     "folded",
@@ -218,8 +219,9 @@ def choose_some(
     *,
     default: Sequence[Option] = (),
     show: Callable[[Option], str] = str,
+    none: str = "All",
 ) -> list[Option]:
-    """Let the user choose any of several; none often means all of them."""
+    """Let the user choose any of several; `none` says what it means that none is chosen."""
     _read_address(label, options, key, show, several=True)
     chosen = st.multiselect(
         label,
@@ -228,10 +230,24 @@ def choose_some(
         key=key,
         bind="query-params",
         format_func=lambda option: markup.label(show(option)),
+        placeholder=none,
     )
     # That there is none has to be said where some are the default.
     noted(key, [markup.label(show(one)) for one in chosen] or ("" if default else None))
     return chosen
+
+
+def choose_first(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    most: int,
+    *,
+    show: Callable[[Option], str] = str,
+) -> list[Option]:
+    """Let the user choose any of several; none means the first `most` of them."""
+    none = "All" if len(options) <= most else f"The first {most}"
+    return choose_some(label, options, key, show=show, none=none) or list(options[:most])
 
 
 def chips(label: str, options: Sequence[str], key: str) -> list[str]:

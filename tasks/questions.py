@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item, Text
-from mipo_eval.tasks.answers import LETTERS, extract_number
+from mipo_eval.tasks.answers import LETTERS, extract_number, lettered
 from mipo_eval.tasks.datasets import Columns, PublishedSet, checked
 
 
@@ -123,17 +123,6 @@ class MmluRow(QuestionRow):
             raise ValueError(f"the answer {self.answer} is none of {len(self.choices)} choices")
         subject = re.sub(r"_(test|dev|val)$", "", file) if self.subject is None else self.subject
         return lettered(self.question, self.choices, self.answer, subject=subject)
-
-
-def lettered(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
-    """Return a question with lettered choices, of which the one at `gold` is right."""
-    lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)]
-    return Item(
-        item_id="-",
-        prompt="\n".join([question, *lines]),
-        reference=LETTERS[gold],
-        meta={"kind": "choice", "question": question, "choices": list(choices), **meta},
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

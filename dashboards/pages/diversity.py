@@ -44,8 +44,7 @@ def _suites(board: frame.Board) -> None:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
     table = asked_for(table, "all-published")
-    more = f" (the first {_TASKS} unless you choose)" if len(tasks) > _TASKS else ""
-    chosen = frame.choose_some(f"Tasks{more}", tasks, "texts-of") or tasks[:_TASKS]
+    chosen = frame.choose_first("Tasks", tasks, "texts-of", _TASKS)
     shown = table[table["task"].isin(chosen)]
     upwards = direction(measure) != "higher"
     for task, own in shown.sort_values("value", ascending=upwards).groupby("task", sort=False):

@@ -254,9 +254,9 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> 
         on_select=_open_selected,
         selection_mode="single-row",
         column_config={
-            "item": st.column_config.NumberColumn("item", width=50),
-            "outcome": st.column_config.TextColumn("outcome", width=95),
-            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=65),
+            "item": st.column_config.NumberColumn("item", width=45),
+            "outcome": st.column_config.TextColumn("outcome", width=85),
+            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=60),
         },
     )
     st.session_state["listed"] = list(left)

@@ -41,6 +41,7 @@ def forest_rows(
     lower = direction(found.metric) == "lower"
     known = [row.cells[task] for row in found.rows if task in row.cells]
     best = next((set(cell.letters) for cell in known if cell.rank == 1), set())
+    together = sum(bool(best & set(cell.letters)) for cell in known)
     several = len({row.name.model for row in found.rows}) > 1
     every = {run.prompting for row in found.rows for c in row.cells.values() for run in c.runs}
     made = []
@@ -65,7 +66,7 @@ def forest_rows(
                 n=f"{'?' if cell.n is None else f'{cell.n:,}'}"
                 + (f" ({cell.unscored:,})" if cell.unscored else ""),
                 link=address("pairs", a=run_name(cell.runs[0]), **{TASK: task}),
-                alike=bool(best & set(cell.letters)) and len(known) > 1,
+                alike=together > 1 and bool(best & set(cell.letters)),
                 dots=tuple((value, _SEED) for value in cell.per_seed),
             )
         )

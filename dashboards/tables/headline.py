@@ -55,7 +55,7 @@ def headline(
     }
     pairs = {row: pair for (row, of), pair in against.items() if of == task}
     said = _said(found.metric, cells, names, pairs, baseline or "the baseline")
-    return (_DOUBT if failing else "") + said
+    return _DOUBT + said.replace("No method", "no method", 1) if failing else said
 
 
 def _constant(failing: Sequence[str]) -> str:

@@ -172,9 +172,11 @@ def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> lis
         first = f"{metric_title(score.metric)}: {shown(score)[0]}" if score else "-"
         items = str(len(record.entries))
         table.add_row(run_id[:12], inert(record.model), inert(record.suite), items, inert(first))
-    lines: list[RenderableType] = [
-        inert(f"{imported.taken:,} of {imported.rows:,} rows imported, {len(set(run_ids)):,} runs")
-    ]
+    runs = len(set(run_ids))
+    counted = (
+        f"{imported.taken:,} of {imported.rows:,} rows imported, {runs:,} run{'s' * (runs != 1)}"
+    )
+    lines: list[RenderableType] = [inert(counted)]
     lines += [inert(f"Left out: {n:,} x {why}") for why, n in imported.left_out.items()]
     lines += [inert(f"Without a value: {n:,} x {why}") for why, n in imported.without_value.items()]
     lines += [inert(line) for line in others[:_SHOWN]]

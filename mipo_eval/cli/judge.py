@@ -89,14 +89,12 @@ def judge(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Judge two or more models, runs or files against each other.
 
-    A and B are entrants. An entrant is the beginning of a run's id, a model as --model names it
-    (missing responses are generated), a file of responses (JSONL rows of {"item_id", "response"},
-    or the outputs of alpaca_eval), or the word `reference`. Without --suite, the items are those of
-    the first run named.
+    An entrant is the beginning of a run's id, a model as --model names it (missing responses are
+    generated), a file of responses (JSONL rows of {"item_id", "response"}, or the outputs of
+    alpaca_eval), or `reference`. Without --suite, the items are those of the first run named.
 
-    The judge sees each pair twice, the second time in the other order. If it then chooses the other
-    response, that is a position flip and counts as a tie. Nothing is paid for twice. docs/judge.md
-    describes the --json document.
+    The judge sees each pair in both orders. If it then chooses the other response, that is a
+    position flip and counts as a tie. docs/judge.md describes the --json document.
     """
     from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert

@@ -55,12 +55,12 @@ def push(  # noqa: PLR0913 - one parameter per flag
     like a key or a password is masked. docs/push.md says what each client needs.
     """
     from mipo_eval.cli.render import inert
-    from mipo_eval.push import send
-    from mipo_eval.push.parcel import load_parcel
+    from mipo_eval.push.pack import pack
+    from mipo_eval.push.send import send
     from mipo_eval.store.runs import find_run
 
     found = {run.run_id: run for run in (find_run(store, name) for name in runs)}
-    parcels = [load_parcel(store, run, metrics=metrics, samples=samples) for run in found.values()]
+    parcels = [pack(store, run, metrics=metrics, samples=samples) for run in found.values()]
     sent = send(target, parcels, into)
     without = sum(row["value"] is None for parcel in parcels for row in parcel.scores)
     output.document({"to": target, "runs": [*found], "sent": sent, "without_value": without})

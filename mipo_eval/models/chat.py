@@ -72,6 +72,19 @@ def asks_for_the_date(template: str | None) -> bool:
     return bool(template) and "strftime_now" in str(template)
 
 
+def _dated(template: str) -> str:
+    """Return a template for which it is always `CHAT_DATE`.
+
+    By a macro: a function that is given to a template beside its messages becomes a text in newer
+    versions of transformers. The empty text behind it keeps what the template begins with.
+    """
+    told = {f"%{code}": CHAT_DATE.strftime(f"%{code}") for code in "aAbBcdHIjmMpSxXyYZ"}
+    told |= {"%-d": str(CHAT_DATE.day), "%-m": str(CHAT_DATE.month), "%%": "%"}
+    filled = "".join(f" | replace({code!r}, {text!r})" for code, text in told.items())
+    macro = f"{{%- macro strftime_now(format) -%}}{{{{ format{filled} }}}}{{%- endmacro %}}"
+    return f"{macro}{{{{ '' }}}}{template}"
+
+
 @cache
 def has_system_role(template: str) -> bool:
     """Whether a system turn gets into a template's prompts, as a turn or however it has it.
@@ -264,7 +277,7 @@ class ChatForm:
         else:
             conversation = self._with_known_roles(conversation, template)
         if asks_for_the_date(template):
-            how = {"strftime_now": CHAT_DATE.strftime} | how
+            template = _dated(template)
         return self._apply(conversation, chat_template=template, **how)
 
     def _with_known_roles(self, messages: Messages, template: str) -> Messages:

@@ -19,6 +19,7 @@ from mipo_eval.push.parcel import Parcel
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 
+
 _BEGIN, _END = "<!-- results by mipo-eval -->", "<!-- end of results -->"
 """Between them stands what a later push replaces."""
 _SECTION = re.compile(rf"\n*{_BEGIN}.*?{_END}\n*", re.DOTALL)
@@ -47,7 +48,7 @@ def to_hub(parcels: Sequence[Parcel], into: str | None) -> list[str]:
         raise ConfigError(
             f"--to hub needs --into OWNER/NAME, the repository of the checkpoint: {told}"
         )
-    if len(models := {parcel.run.model: None for parcel in parcels}) > 1:
+    if len(models := {parcel.model: None for parcel in parcels}) > 1:
         raise ConfigError(
             f"one repository holds one model, these runs are of {len(models)}: "
             f"{', '.join(models)}; push each by itself"
@@ -92,12 +93,12 @@ def _put_card(api: "HfApi", parcels: Sequence[Parcel], into: str) -> str:
     card = _card(api, parcels[0], into, commit)
     data = cast("ModelCardData", card.data)
     data.model_name = data.model_name or into.partition("/")[2]
-    pushed = {parcel.run.run_id for parcel in parcels}
+    pushed = {parcel.run_id for parcel in parcels}
     data.eval_results = [
         *(one for one in data.eval_results or () if _run_of(one) not in pushed),
         *(result for parcel in parcels for result in _results(parcel)),
     ]
-    tables = "\n\n".join(parcel.text("md").strip() for parcel in parcels)
+    tables = "\n\n".join(parcel.texts["scores.md"].strip() for parcel in parcels)
     told = f"{_BEGIN}\n\n{tables}\n\n{_END}"
     card.text = f"{_SECTION.sub(chr(10), card.text).rstrip()}\n\n{told}\n"
     return _commit(
@@ -137,7 +138,7 @@ def _results(parcel: Parcel) -> Iterator["EvalResult"]:
         if row["value"] is None:
             continue
         interval = None if row["ci95_low"] is None else [row["ci95_low"], row["ci95_high"]]
-        named = {"run": parcel.run.run_id, "ci95": interval, **{name: row[name] for name in told}}
+        named = {"run": parcel.run_id, "ci95": interval, **{name: row[name] for name in told}}
         by = f", judged by {row['judge']}" if row["judge"] else ""
         yield EvalResult(
             task_type="text-generation",
@@ -157,7 +158,7 @@ def _put_samples(api: "HfApi", parcels: Sequence[Parcel], into: str) -> str:
     name = f"{into}-samples"
     api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
     files = [
-        CommitOperationAdd(f"data/{parcel.run.run_id}.parquet", _parquet(parcel.samples))
+        CommitOperationAdd(f"data/{parcel.run_id}.parquet", _parquet(parcel.samples))
         for parcel in parcels
         if parcel.samples
     ]

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import masked
-from mipo_eval.push.parcel import Parcel, flat
-from mipo_eval.reports.export import to_csv
+from mipo_eval.push.parcel import Parcel
 from mipo_eval.tasks.items import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
 
 PROJECT = "mipo-eval"
 _TAG = "mipo_eval.run_id"
@@ -79,8 +79,8 @@ def _to_wandb(wandb: Any, parcel: Parcel, project: str) -> str:
     with wandb.init(
         project=project,
         name=parcel.name,
-        id=parcel.run.run_id,
-        group=parcel.run.suite,
+        id=parcel.run_id,
+        group=parcel.suite,
         job_type="evaluation",
         config=dict(parcel.about),
         resume="allow",
@@ -91,19 +91,13 @@ def _to_wandb(wandb: Any, parcel: Parcel, project: str) -> str:
             run.log({"training/step": step} | {f"training/{n}": v for n, v in values.items()})
         tables = {
             name: wandb.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
-            for name, rows in _tables(parcel).items()
+            for name, rows in parcel.tables.items()
         }
         pictures = {f"plots/{n}": wandb.Image(_opened(p)) for n, p in parcel.pictures.items()}
-        report = {"report": wandb.Html(parcel.text("html"), inject=False)}
+        report = {"report": wandb.Html(parcel.texts["report.html"], inject=False)}
         run.log({**parcel.values, **tables, **pictures, **report})
         folder = Path(run.dir).parent
         return f"{folder} (offline: `wandb sync {folder}`)" if run.offline else str(run.url)
-
-
-def _tables(parcel: Parcel) -> dict[str, list[dict[str, Any]]]:
-    """Return the tables of a run that hold anything, each cell a text, a number or nothing."""
-    tables = {"scores": flat(parcel.scores), "samples": flat(parcel.samples)}
-    return {name: rows for name, rows in tables.items() if rows}
 
 
 def to_trackio(parcels: Sequence[Parcel], into: str | None) -> list[str]:
@@ -127,7 +121,7 @@ def _to_trackio(trackio: Any, parcel: Parcel, project: str) -> None:
     trackio.init(
         project,
         parcel.name,
-        group=parcel.run.suite,
+        group=parcel.suite,
         config=dict(parcel.about),
         resume="allow",
         embed=False,
@@ -139,7 +133,7 @@ def _to_trackio(trackio: Any, parcel: Parcel, project: str) -> None:
             trackio.log({f"training/{name}": value for name, value in values.items()}, step=step)
         tables = {
             name: trackio.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
-            for name, rows in _tables(parcel).items()
+            for name, rows in parcel.tables.items()
         }
         pictures = {f"plots/{n}": trackio.Image(_opened(p)) for n, p in parcel.pictures.items()}
         trackio.log({**parcel.values, **tables, **pictures})
@@ -174,13 +168,13 @@ def _to_mlflow(client: Any, parcel: Parcel, experiment: str) -> str:
     from mlflow.entities import Metric, Param
 
     at = int(parcel.at.timestamp() * 1000)
-    found = client.search_runs([experiment], f"tags.`{_TAG}` = '{parcel.run.run_id}'")
+    found = client.search_runs([experiment], f"tags.`{_TAG}` = '{parcel.run_id}'")
     metrics = [Metric(name, value, at, 0) for name, value in parcel.values.items()]
     if found:
         run = found[0]
         metrics = [one for one in metrics if run.data.metrics.get(one.key) != one.value]
     else:
-        tags = {_TAG: parcel.run.run_id}
+        tags = {_TAG: parcel.run_id}
         run = client.create_run(experiment, start_time=at, tags=tags, run_name=parcel.name)
         facts = {name: value for name, value in parcel.about.items() if value is not None}
         given = [Param(name, str(value)[:_LONGEST]) for name, value in facts.items()]
@@ -193,9 +187,8 @@ def _to_mlflow(client: Any, parcel: Parcel, experiment: str) -> str:
     number = run.info.run_id
     for first in range(0, len(metrics), _AT_ONCE):
         client.log_batch(number, metrics=metrics[first : first + _AT_ONCE])
-    for name, rows in _tables(parcel).items():
-        client.log_text(number, to_csv(rows), f"{name}.csv")
-    client.log_text(number, parcel.text("html"), "report.html")
+    for name, text in parcel.texts.items():
+        client.log_text(number, text, name)
     for name, picture in parcel.pictures.items():
         client.log_image(number, _opened(picture), f"plots/{name}.png")
     client.set_terminated(number, end_time=at)
@@ -208,7 +201,7 @@ def to_tensorboard(parcels: Sequence[Parcel], into: str | None) -> list[str]:
 
     written = []
     for parcel in parcels:
-        folder = Path(into or PROJECT) / f"{parcel.run.suite}-{parcel.run.run_id[:12]}"
+        folder = Path(into or PROJECT) / f"{parcel.suite}-{parcel.run_id[:12]}"
         with _speaking_to("tensorboard"):
             folder.mkdir(parents=True, exist_ok=True)
             # The writer of whole folders would put this machine's name into the file's.
@@ -236,7 +229,7 @@ def _events(parcel: Parcel) -> Iterator[bytes]:
             encoded_image_string=picture, width=width, height=height, colorspace=4
         )
         after.append(Summary.Value(tag=f"plots/{name}", image=image))
-    after.append(_text("scores", parcel.text("md")))
+    after.append(_text("scores", parcel.texts["scores.md"]))
     after.append(_text("about", _lines([parcel.about])))
     after += [_text("samples", _lines(parcel.samples))] * bool(parcel.samples)
     for step, values in parcel.curve.items():

@@ -152,8 +152,7 @@ def only_metrics(runs: Runs, metrics: Sequence[str]) -> list[ExportedRun]:
     known = {score.metric for run in runs for score in run.scores}
     if unknown := [metric for metric in metrics if metric not in known]:
         raise ConfigError(
-            f"these runs have no metric {unknown[0]!r}; they have "
-            f"{', '.join(sorted(known)) or 'no scores'}"
+            f"no metric {unknown[0]!r}: these runs have {', '.join(sorted(known)) or 'no scores'}"
         )
     return [
         replace(run, scores=[s for s in run.scores if not metrics or s.metric in metrics])
@@ -491,7 +490,7 @@ def _write_lm_eval(run: ExportedRun, path: Path) -> list[Path]:
         safe = "".join(c if c.isalnum() or c in "-_.," else "-" for c in task)
         if safe != task:
             raise ConfigError(
-                f"lm-eval needs the task's name in a file name, and {task!r} cannot be in one"
+                f"lm-eval needs the task in a file name, and {task!r} cannot be in one"
             )
         beside = path.with_name(f"samples_{task}_{time}.jsonl")
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)

@@ -27,7 +27,7 @@ class _Aspect(Columns):
     reason: str = ""
 
 
-class Question(Columns):
+class AuthorQuestion(Columns):
     """The columns of both sets that are needed."""
 
     id: Text
@@ -45,7 +45,7 @@ class Question(Columns):
         )
 
 
-class Pair(Question):
+class AuthorPair(AuthorQuestion):
     """A question with a response for its author, and one that passes them by."""
 
     chosen: Text
@@ -58,7 +58,7 @@ def lamp_qa_items(path: Path, rows: Iterable[Row]) -> Iterator[Item]:
     Raises:
         DataError: a row is not in the expected schema.
     """
-    for _, row in checked(Question, rows, str(path)):
+    for _, row in checked(AuthorQuestion, rows, str(path)):
         yield _item("lamp-qa", path, row)
 
 
@@ -68,13 +68,13 @@ def rewardbench_items(path: Path, rows: Iterable[Row]) -> Iterator[Item]:
     Raises:
         DataError: a row is not in the expected schema.
     """
-    for _, row in checked(Pair, rows, str(path)):
+    for _, row in checked(AuthorPair, rows, str(path)):
         item = _item("personalized-rewardbench", path, row)
         meta = {**item.meta, "rejected": row.rejected}
         yield item.model_copy(update={"reference": row.chosen, "meta": meta})
 
 
-def _item(name: str, path: Path, row: Question) -> Item:
+def _item(name: str, path: Path, row: AuthorQuestion) -> Item:
     return Item(
         item_id=f"{name}-{row.id}",
         prompt=row.question,
@@ -85,7 +85,7 @@ def _item(name: str, path: Path, row: Question) -> Item:
     )
 
 
-def posts_of(row: Question, *, ranked: bool) -> str:
+def posts_of(row: AuthorQuestion, *, ranked: bool) -> str:
     """Return the earlier posts that have most to do with a question, as a text about its author.
 
     Args:

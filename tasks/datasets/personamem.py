@@ -15,8 +15,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item, PastTurn, Text, explain
 from mipo_eval.rows import read_rows
+from mipo_eval.tasks.answers import lettered
 from mipo_eval.tasks.datasets import Columns, checked
-from mipo_eval.tasks.questions import lettered
 
 FILES = "personamem/questions_{size}.csv"
 """Where the questions of a size are in the data folder."""

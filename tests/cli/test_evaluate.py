@@ -384,7 +384,7 @@ def test_show_and_runs(
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["runs"]) == 0
     listed = capsys.readouterr().out
-    assert run_id[:12] in listed
+    assert run_id[:8] in listed
     assert "when (UTC)" in listed  # the last column is there on a narrow terminal too
     monkeypatch.delenv("COLUMNS")
     shown = _run(capsys, "show", run_id[:8], "--samples", "2")

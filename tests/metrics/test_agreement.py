@@ -200,8 +200,12 @@ def test_errors(chosen, rejected, message) -> None:
 
 def test_kappa_of_raters_with_other_habits() -> None:
     """0.6 agree; margins of 0.6 and 0.3 make 0.46 by chance."""
-    told = [("a", "a")] * 25 + [("a", "b")] * 35 + [("b", "a")] * 5 + [("b", "b")] * 35
-    assert cohen_kappa(*zip(*told, strict=True)) == pytest.approx((0.6 - 0.46) / (1 - 0.46))
+    told = [(1, 1)] * 25 + [(1, 2)] * 35 + [(2, 1)] * 5 + [(2, 2)] * 35
+    kappa = pytest.approx((0.6 - 0.46) / (1 - 0.46))
+    found = agreement(*zip(*told, strict=True))
+    assert (found.kappa, found.weighted_kappa) == (kappa, kappa)  # two labels have one distance
+    of_one = agreement(*zip(*told, strict=True), groups=["one"] * 100)
+    assert (of_one.weighted_kappa, of_one.weighted_kappa_ci95) == (kappa, None)
 
 
 def test_the_unit_of_ratings_changes_no_interval() -> None:
@@ -210,11 +214,12 @@ def test_the_unit_of_ratings_changes_no_interval() -> None:
     small = agreement(first, second)
     large = agreement([10 * one for one in first], [10 * one for one in second])
     assert small.weighted_kappa_ci95 == pytest.approx(large.weighted_kappa_ci95)
-    assert small.weighted_kappa_ci95[0] < small.weighted_kappa < small.weighted_kappa_ci95[1]
+    low, high = small.weighted_kappa_ci95
+    assert 0 < low < small.weighted_kappa < high
 
 
 def test_raters_who_never_differ_agree_by_1() -> None:
     found = agreement([1, 2, 3, 4] * 5, [1, 2, 3, 4] * 5)
-    low, high = found.kappa_ci95
-    assert (found.kappa, high) == (1.0, 1.0)
-    assert 0.5 < low < 1
+    assert (found.kappa, found.weighted_kappa) == (1.0, 1.0)
+    for low, high in (found.kappa_ci95, found.weighted_kappa_ci95):
+        assert 0 < low < high == 1.0

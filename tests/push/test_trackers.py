@@ -10,7 +10,7 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.cli.push import TARGETS
-from mipo_eval.push import TARGETS as SENDERS
+from mipo_eval.push.send import TARGETS as SENDERS
 from tests.push.conftest import CURVE, RUN
 from tests.reports.stores import Served
 
@@ -102,6 +102,7 @@ def test_mlflow_has_one_run_however_often_it_is_sent(push: Push) -> None:
         "scores.csv",
         "samples.csv",
         "report.html",
+        "scores.md",
         "plots",
     }
 
