@@ -297,10 +297,10 @@ def of_ratings(store: Store) -> dict[str, str]:
     """
     known = {run.run_id: run for run in list_runs(store)}
     found = {}
-    for judge in list_judges(store):
-        run_id = latest_rated(store, judge.key)
+    for key, name in judge_names(store).items():
+        run_id = latest_rated(store, key)
         if run_id is not None:
-            found[judge.key] = address("pairs", a=run_name(known[run_id]), by=judge.label)
+            found[key] = address("pairs", a=run_name(known[run_id]), by=name)
     return found
 
 
@@ -309,7 +309,7 @@ def of_choices(store: Store) -> dict[str, str]:
 
     A judge that chose between no run's responses is not there.
     """
-    known = list_runs(store)
+    known, called = list_runs(store), judge_names(store)
     found = {}
     for judge in choosers(store):
         pair = chosen_pairs(store, [judge.key])[0]
@@ -321,5 +321,5 @@ def of_choices(store: Store) -> dict[str, str]:
         sides = [names.get(pair.first), names.get(pair.second)]
         first, second = sides if sides[0] else sides[::-1]  # one of them may be no run's
         if first is not None:
-            found[judge.key] = address("pairs", a=first, b=second, by=judge.label)
+            found[judge.key] = address("pairs", a=first, b=second, by=called[judge.key])
     return found
