@@ -10,6 +10,7 @@ from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
 from mipo_eval.dashboards.tables.scores import measured, number_frame, printed, row_label
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
@@ -224,6 +225,7 @@ def length_table(store: Store) -> pd.DataFrame:
         for _, part in own.groupby(bins, observed=True):
             mean, n = part["rating"].mean(), len(part)
             half = 1.96 * part["rating"].std() / n**0.5 if n > 1 else None
+            least, most = ENDS["rating_mean"]
             lines.append(
                 {
                     "judge": names[key],
@@ -232,8 +234,8 @@ def length_table(store: Store) -> pd.DataFrame:
                     "start": part["characters"].min(),
                     "end": part["characters"].max(),
                     "rating": mean,
-                    "low": None if half is None else mean - half,
-                    "high": None if half is None else mean + half,
+                    "low": None if half is None else max(mean - half, least),
+                    "high": None if half is None else min(mean + half, most),
                     "responses": n,
                 }
             )
