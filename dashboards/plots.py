@@ -352,7 +352,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
             strokeDash=alt.StrokeDash(
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
-                legend=alt.Legend(title=None, orient="top"),
+                legend=alt.Legend(title=None, orient="bottom"),
             ),
             tooltip=[
                 alt.Tooltip(f"{colour}:N"),
