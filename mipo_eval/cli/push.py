@@ -47,7 +47,7 @@ def push(  # noqa: PLR0913 - one parameter per flag
     metrics: tuple[str, ...],
     samples: bool,
 ) -> None:
-    """Send runs to a tracker, or their results to a model card on the hub.
+    """Send runs to a tracker or to the hub.
 
     RUN is the beginning of a run's id, as `mipo-eval runs` lists them. Scores go with intervals, n
     and signatures, plots and the learning curve of a checkpoint trained here; on the hub they
