@@ -104,7 +104,7 @@ def _laid_out(sentences: list[str], follow: Collection[str], broken: Collection[
     return "\n".join(body)
 
 
-class Contrast(NamedTuple):
+class BetterAndWorse(NamedTuple):
     """Two answers to one item, one of which breaks one wish and follows the others."""
 
     better: str
@@ -113,7 +113,7 @@ class Contrast(NamedTuple):
     """Name of the wish."""
 
 
-def contrast(item: Item, rng: random.Random) -> Contrast | None:
+def contrast(item: Item, rng: random.Random) -> BetterAndWorse | None:
     """Return two answers to an item that differ in one wish; None where the rules see more.
 
     The rules have to agree: the better one satisfies all wishes, the worse one all but one.
@@ -130,7 +130,7 @@ def contrast(item: Item, rng: random.Random) -> Contrast | None:
         found = ratings(item, worse)
         missed = [n for n, rating in enumerate(found) if rating < SATISFIED]
         if missed == [place] and sum(found) < sum(best):
-            return Contrast(better, worse, names[place])
+            return BetterAndWorse(better, worse, names[place])
     return None
 
 

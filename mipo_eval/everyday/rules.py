@@ -71,7 +71,7 @@ def language(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ToRate:
     """A response to a query, and what the preference says beside its kind."""
 
     response: ResponseText
@@ -103,7 +103,7 @@ class Answer:
         return sum(any(map(str.isalnum, token)) for token in self.text.split())
 
 
-Rule = Callable[[Answer], int]
+Rule = Callable[[ToRate], int]
 
 
 def _stems(text: str) -> set[str]:
@@ -119,7 +119,7 @@ def _spoken() -> str:
     return " | ".join(plain(text) for text in texts)
 
 
-def incoherence(answer: Answer, preference: str) -> str | None:
+def incoherence(answer: ToRate, preference: str) -> str | None:
     """Return why a response is no answer to the query, or None if it is one."""
     words = words_of(answer.text)
     if not words:
@@ -135,14 +135,14 @@ def incoherence(answer: Answer, preference: str) -> str | None:
     return _nothing_said(answer, [one for one in own if not _asks(one)], words)
 
 
-def _repeats(answer: Answer, words: list[str]) -> bool:
+def _repeats(answer: ToRate, words: list[str]) -> bool:
     long = [plain(one) for one in answer.sentences if len(words_of(one)) > 3]
     thrice = any(a == b == c for (a, b), c in zip(pairwise(words), words[2:], strict=False))
     varied = len(set(words)) >= (0.3 if len(words) > 40 else 0.5) * len(words)
     return thrice or not varied or len(set(long)) < 0.8 * len(long)
 
 
-def _nothing_said(answer: Answer, statements: list[str], words: list[str]) -> str | None:
+def _nothing_said(answer: ToRate, statements: list[str], words: list[str]) -> str | None:
     said_here = " ".join(statements)
     if len(_stems(said_here) - _stems(answer.query)) < 2:
         return "says nothing new"
@@ -187,7 +187,7 @@ def _saying(strong: str, weak: str) -> Callable[[ResponseText], int]:
     return said(own, f"{own}|{_words()[weak]}")
 
 
-def _paragraph(answer: Answer) -> int:
+def _paragraph(answer: ToRate) -> int:
     """5 for one line, 4 for one block of several, 2 for two blocks; a list or heading is 1."""
     lines = [line for line in answer.text.strip().splitlines() if line.strip()]
     if any(BULLET.match(line) or NUMBERED.match(line) or _HEADING.match(line) for line in lines):
@@ -198,7 +198,7 @@ def _paragraph(answer: Answer) -> int:
     return {1: 5 if len(lines) == 1 else 4, 2: 2}.get(blocks, 1)
 
 
-def _table(answer: Answer) -> int:
+def _table(answer: ToRate) -> int:
     """5 for a table with two full rows below its head, 3 for one row; two cells make it full."""
     from markdown_it import MarkdownIt
 
@@ -214,7 +214,7 @@ def _table(answer: Answer) -> int:
     return {0: 1, 1: 3}.get(full, 5)
 
 
-def _headings(answer: Answer) -> int:
+def _headings(answer: ToRate) -> int:
     """5 for two headings with at least as many other lines, 3 for one, 2 for headings alone."""
     found = sum(_HEADING.match(line) is not None for line in answer.response.lines)
     if not found:
@@ -224,19 +224,19 @@ def _headings(answer: Answer) -> int:
     return 5 if found > 1 else 3
 
 
-def _two_sentences(answer: Answer) -> int:
+def _two_sentences(answer: ToRate) -> int:
     """5 for two, 3 for one or three, 2 for four."""
     return by_steps(abs(len(answer.sentences) - 2), {5: 0, 3: 1, 2: 2})
 
 
-def _short_sentences(answer: Answer) -> int:
+def _short_sentences(answer: ToRate) -> int:
     """5 if none has more than 12 words; a single sentence is no style: 3 at most."""
     longest = max((len(words_of(one)) for one in answer.sentences), default=0)
     rating = by_steps(longest, {5: 12, 4: 13, 3: 16, 2: 20})
     return rating if len(answer.sentences) > 1 else min(rating, 3)
 
 
-def _direct(answer: Answer) -> int:
+def _direct(answer: ToRate) -> int:
     """5 if the first sentence is a statement that neither greets, praises nor announces."""
     first = answer.opening
     start = re.match(rf"\W*(?:{_words()['preamble']})\b", first, re.IGNORECASE)
@@ -246,7 +246,7 @@ def _direct(answer: Answer) -> int:
     return 5
 
 
-def _question(answer: Answer) -> int:
+def _question(answer: ToRate) -> int:
     """5 if the last sentence is a question of three words or more, 3 if another one is."""
     asked = [
         _asks(one) and len(words_of(one)) >= 3 and plain(one) not in plain(answer.query)
@@ -255,7 +255,7 @@ def _question(answer: Answer) -> int:
     return 5 if asked[-1] else 3 if any(asked) else 1
 
 
-def _name(answer: Answer) -> int:
+def _name(answer: ToRate) -> int:
     """5 with the name among the first three words, 4 in the first sentence, 3 elsewhere.
 
     2 where it comes more than three times.
@@ -270,7 +270,7 @@ def _name(answer: Answer) -> int:
     return 5 if own in first[:3] else 4 if own in first else 3
 
 
-def _summary(answer: Answer) -> int:
+def _summary(answer: ToRate) -> int:
     """5 if the last of several sentences sums up after "In short", 3 where it stands elsewhere."""
     opens = [one.lower().startswith("in short") for one in answer.sentences]
     if opens[-1] and len(opens) > 1 and len(words_of(answer.sentences[-1])) >= 5:
@@ -278,7 +278,7 @@ def _summary(answer: Answer) -> int:
     return 3 if any(opens) else 1
 
 
-def _emoji(answer: Answer) -> int:
+def _emoji(answer: ToRate) -> int:
     """5 for one to three, 3 up to six, 2 for more."""
     from emoji import emoji_count
 
@@ -286,12 +286,12 @@ def _emoji(answer: Answer) -> int:
     return 1 if not number else by_steps(number, {5: 3, 3: 6, 2: number})
 
 
-def _lower_case(answer: Answer) -> int:
+def _lower_case(answer: ToRate) -> int:
     """5 without capitals, 3 with one or two, 2 up to four."""
     return _counted(sum(map(str.isupper, answer.text)), {5: 0, 3: 2, 2: 4})
 
 
-def _plain_words(answer: Answer) -> int:
+def _plain_words(answer: ToRate) -> int:
     """By LIX: words a sentence, and percent of words of seven letters or more (Björnsson 1968).
 
     5 up to 30 (books for children), 4 up to 36, 3 up to 42 (a newspaper), 2 up to 50.
@@ -305,7 +305,7 @@ def _plain_words(answer: Answer) -> int:
 def _of_two(wanted: str, other: str, neither: int) -> Rule:
     """5 for the one without the other, 2 for both, 1 for the other alone."""
 
-    def rule(answer: Answer) -> int:
+    def rule(answer: ToRate) -> int:
         has, has_other = (bool(_find(one).search(answer.text)) for one in (wanted, other))
         if has:
             return 2 if has_other else 5
@@ -317,7 +317,7 @@ def _of_two(wanted: str, other: str, neither: int) -> Rule:
 def _instead(banned: str, named: str) -> Rule:
     """5 for something else without a word of the banned, 3 for nothing at all."""
 
-    def rule(answer: Answer) -> int:
+    def rule(answer: ToRate) -> int:
         number = len(_find(banned).findall(answer.text))
         if number:
             return 2 if number == 1 else 1
@@ -326,21 +326,21 @@ def _instead(banned: str, named: str) -> Rule:
     return rule
 
 
-def _cost(answer: Answer) -> int:
+def _cost(answer: ToRate) -> int:
     """5 for an amount of money, 2 for a word about it."""
     if re.search(_words()["money"], answer.text) or _find("money_words").search(answer.text):
         return 5
     return 2 if _find("money_weak").search(answer.text) else 1
 
 
-def _time(answer: Answer) -> int:
+def _time(answer: ToRate) -> int:
     """5 for a number of minutes, hours or days, 4 for "a few hours"."""
     if _find("duration").search(answer.text):
         return 5
     return 4 if _find("duration_some").search(answer.text) else 1
 
 
-def _bus(answer: Answer) -> int:
+def _bus(answer: ToRate) -> int:
     """5 if a sentence of five words or more names it, 3 for a mention, 2 for more than four."""
     found = [one for one in answer.sentences if _find("bus").search(one)]
     if len(_find("bus").findall(answer.text)) > 4:
@@ -355,7 +355,7 @@ def _in(wanted: str) -> Rule:
     2 where it is in another language, but a third of them are not.
     """
 
-    def rule(answer: Answer) -> int:
+    def rule(answer: ToRate) -> int:
         longer = [one for one in answer.sentences if len(words_of(one)) >= 5] or [answer.text]
         share = sum(language(one) == wanted for one in longer) / len(longer)
         if language(answer.text) == wanted:
@@ -365,13 +365,13 @@ def _in(wanted: str) -> Rule:
     return rule
 
 
-def _facts(answer: Answer) -> int:
+def _facts(answer: ToRate) -> int:
     """5 without any of the facts, 2 with one, 1 with more."""
     number = sum(bool(fact.cues.search(answer.text)) for fact in named_facts(answer.told))
     return by_steps(number, {5: 0, 2: 1})
 
 
-def _usual(answer: Answer) -> int:
+def _usual(answer: ToRate) -> int:
     """5 without anything that only a wish explains, 3 with one such thing, 1 with more."""
     unasked = sum(rule(answer) >= 4 for rule in (_table, _emoji, _lower_case, _summary))
     unasked += 2 * (language(answer.text) != "en")
@@ -429,5 +429,5 @@ def rate(query: str, response: str, preference: str) -> int:
         KeyError: there is no rule for this preference.
     """
     name, told = understood(preference)
-    answer = Answer(read(response), query, told)
+    answer = ToRate(read(response), query, told)
     return 1 if incoherence(answer, preference) else RULES[name](answer)

@@ -88,7 +88,7 @@ _TAKES_ROOM = ("content:", "frame:question", "frame:summary", "wording:metric", 
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class EverydayUser:
     """Someone with a name, a life and a taste."""
 
     user_id: str
@@ -134,7 +134,7 @@ def items(split: Split, *, seed: int = 0) -> Iterator[Item]:
             yield _item(question, user, split, seed, stated=(number + turn) % _UNSTATED != 0)
 
 
-def _user(split: Split, number: int, seed: int) -> User:
+def _user(split: Split, number: int, seed: int) -> EverydayUser:
     user_id = f"{split}-user-{number:03}"
     rng = item_rng(seed, "everyday", VERSION, user_id)
     known = _of_split(list(facts().values()), split)
@@ -150,7 +150,7 @@ def _user(split: Split, number: int, seed: int) -> User:
         if all(together(wish.name, other.name) for other in taste):
             taste.append(wish)
     name = rng.choice(_of_split(first_names(), split))
-    return User(user_id, name, tuple(life), tuple(taste))
+    return EverydayUser(user_id, name, tuple(life), tuple(taste))
 
 
 def together(one: str, other: str) -> bool:
@@ -161,7 +161,7 @@ def together(one: str, other: str) -> bool:
     return not (pair & _ENGLISH and any(name.startswith("language:") for name in pair))
 
 
-def _stated(user: User, question: Question, rng: random.Random) -> list[Wish]:
+def _stated(user: EverydayUser, question: Question, rng: random.Random) -> list[Wish]:
     """Return the two to four wishes that a user has for this question."""
     kinds: dict[str, list[Wish]] = {}
     for wish in user.taste:
@@ -194,7 +194,7 @@ def _has_room(chosen: Sequence[Wish]) -> bool:
     return not names & _SHORT or room <= 1
 
 
-def _item(question: Question, user: User, split: Split, seed: int, *, stated: bool) -> Item:
+def _item(question: Question, user: EverydayUser, split: Split, seed: int, *, stated: bool) -> Item:
     group_id = re.sub(r"\W+", "-", f"{question.field} {question.about.removeprefix('the ')}")
     item_id = f"{group_id}-{user.user_id}"
     rng = item_rng(seed, "everyday", VERSION, item_id)
