@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mipo_eval import __version__
-from mipo_eval.dashboards.forest import ForestRow
+from mipo_eval.dashboards.forest import ForestRow, Scale
 from mipo_eval.dashboards.markup import MEASURED, PAPER, label
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.aggregate import direction
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mipo_eval.reports.export import ExportCell
 
 
-def picture(rows: Sequence[ForestRow], title: str, form: str) -> bytes:
+def picture(rows: Sequence[ForestRow], scale: Scale, form: str) -> bytes:
     """Return the forest of a leaderboard as a file.
 
     Args:
         rows: as they are on the page.
-        title: what the values are, with their unit.
+        scale: what the values are.
         form: "svg" or "png".
 
     Raises:
@@ -41,7 +41,7 @@ def picture(rows: Sequence[ForestRow], title: str, form: str) -> bytes:
         for row in rows
     ]
     frame = pd.DataFrame(lines).assign(method=[label(row.name) for row in rows])
-    spec = interval_plot(frame, axis=title).properties(width=560).to_dict()
+    spec = interval_plot(frame, axis=scale.title, ends=scale.ends).properties(width=560).to_dict()
     if form == "svg":
         return str(vl_convert.vegalite_to_svg(spec)).encode()
     return bytes(vl_convert.vegalite_to_png(spec, scale=2))

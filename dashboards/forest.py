@@ -59,9 +59,14 @@ STYLE = """<style>
 .mipo-key span::before { content: ""; display: inline-block; width: .7rem; height: .7rem;
   margin-right: .2rem; }
 .mipo-forest .drawn { width: 28%; }
-@media (max-width: 1100px) { .mipo-forest .mipo-wide { display: none; } }
+.mipo-part { white-space: nowrap; }
+@media (max-width: 1100px) { .mipo-forest .mipo-wide { display: none; }
+  .mipo-forest th.mipo-gain { white-space: normal; } .mipo-forest td.name { min-width: 9rem; }
+  .mipo-forest .mipo-gain .mipo-part:last-child:not(:only-child) { display: block; } }
+@media (max-width: 900px) { .mipo-forest .mipo-gain { display: none; } }
 @media (max-width: 640px) { .mipo-forest .rank { display: none; }
-  .mipo-forest td.num { white-space: normal; } .mipo-forest td.name { min-width: 5rem; }
+  .mipo-forest .num .mipo-part { display: block; font-size: .8rem; }
+  .mipo-forest td.name { min-width: 5rem; }
   .mipo-forest .mipo-line, .mipo-forest .mipo-ticks { min-width: 6rem; }
   .mipo-forest td, .mipo-forest th { padding: .25rem .3rem; }
   .mipo-ticks span:nth-child(even) { display: none; } }
@@ -79,7 +84,8 @@ class ForestRow:
     value: float
     ci95: tuple[float, float] | None = None
     rank: str = ""
-    gain: str = ""
+    gain: tuple[str, ...] = ()
+    """Its parts, none of which is broken."""
     shares: tuple[float, float, float] | None = None
     """Win, tie and loss against the references, in percent."""
     n: str = ""
@@ -160,7 +166,7 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
         _Column("", "name", _named),
         _Column(drawn, "drawn", lambda row: _drawn(row, axis, scale)),
         _Column(valued, "num", lambda row: _value(row, scale)),
-        _Column(scale.gain, "num mipo-wide", lambda row: escape(row.gain)),
+        _Column(scale.gain, "num mipo-gain", lambda row: _lines(row.gain) if row.gain else ""),
         _Column(OUTCOMES, "mipo-wide", lambda row: share_bar(row.shares) if row.shares else ""),
         _Column(counted, "num mipo-wide", lambda row: escape(row.n)),
         _Column("items", "mipo-wide", _opened),
@@ -244,7 +250,13 @@ def _drawn(row: ForestRow, axis: tuple[float, float], scale: Scale) -> str:
 
 def _value(row: ForestRow, scale: Scale) -> str:
     told = number(row.value, scale.places, signed=scale.signed)
-    return f"{told} {interval(row.ci95, scale.places, signed=scale.signed)}"
+    return _lines([told, interval(row.ci95, scale.places, signed=scale.signed)])
+
+
+def _lines(parts: Sequence[str]) -> str:
+    """Return parts of a cell that stand side by side, or below each other where that is narrow."""
+    first, *others = (escape(part) for part in parts if part)
+    return first + "".join(f' <span class="mipo-part">{one}</span>' for one in others)
 
 
 def share_bar(shares: Sequence[float], *, wide: bool = False) -> str:

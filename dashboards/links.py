@@ -15,8 +15,8 @@ TASK = "of-task"
 
 def run_name(run: Run) -> str:
     """Return what a run is called in options and addresses: the same wherever it stands."""
-    parts = [run.run_id[:8], model_label(run.model), run.prompting, run.suite]
-    parts.append(f"seed {run.seed}" if run.seed else "")
+    parts = [model_label(run.model), run.prompting, run.suite]
+    parts += [f"seed {run.seed}" if run.seed else "", run.run_id[:8]]
     return markup.label(" \u00b7 ".join(part for part in parts if part))
 
 

@@ -3,7 +3,6 @@
 Every plot takes the width it is given.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,6 +28,8 @@ _LABEL_WIDTH = 190
 _TABLE_ROWS = 60
 """More rows than this are no plot any more; the table below has them all."""
 _TICKS = 6
+Ends = tuple[float, float] | None
+"""The lowest and the highest value that there can be."""
 _NAMES = 260
 """Pixels for names on an axis."""
 
@@ -66,12 +67,12 @@ def legend_height(frame: pd.DataFrame, field: str) -> int:
 
 
 def _spread(
-    *columns: Iterable[float], title: str = "", zero: bool = False, margin: float = 0.06
+    *columns: Iterable[float], ends: Ends = None, zero: bool = False, margin: float = 0.06
 ) -> alt.Scale:
     """Return a scale over values that may all be equal: its span is a tenth of them at least.
 
     Ticks of a narrower one would have sixteen digits, and noise would look like a difference. It
-    ends where a title such as "accuracy (0-1)" says that values do.
+    does not go beyond the ends that values have.
     """
     known = [float(v) for column in columns for v in column if v is not None and not pd.isna(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -80,8 +81,7 @@ def _spread(
     if missing > 0:
         low, high = low - (0 if zero else missing / 2), high + missing / (1 if zero else 2)
     room = 0.0 if zero else margin * (high - low)
-    told = re.search(r"\((\d)-(\d)", title)
-    least, most = map(float, told.groups()) if told else (low - room, high + room)
+    least, most = ends or (low - room, high + room)
     domain = [max(low - room, least), min(high + room, most)]
     return alt.Scale(domain=domain, nice=_TICKS, zero=zero)
 
@@ -97,6 +97,7 @@ def interval_plot(
     axis: str,
     colour: str = "method",
     zero: bool = False,
+    ends: Ends = None,
 ) -> alt.LayerChart:
     """Return one line a row with its values as dots and their intervals as bars.
 
@@ -106,12 +107,13 @@ def interval_plot(
         axis: what the values are, with their unit.
         colour: column that colours the dots.
         zero: whether the axis starts at 0.
+        ends: of the values.
     """
     rows = list(dict.fromkeys(frame["row"]))[:_TABLE_ROWS]
     shown = frame[frame["row"].isin(rows) & frame["value"].notna()]
     two = any(" \u00b7 " in str(name) for name in rows)
     y = _named_rows(rows, two_lines=two)
-    scale = _spread(shown["value"], shown["low"], shown["high"], title=axis, zero=zero)
+    scale = _spread(shown["value"], shown["low"], shown["high"], ends=ends, zero=zero)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
@@ -166,7 +168,13 @@ def _named_rows(rows: Sequence[Any], *, two_lines: bool) -> alt.Y:
 
 
 def line_plot(
-    frame: pd.DataFrame, *, x: str, y: str, axes: tuple[str, str], colour: str
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    axes: tuple[str, str],
+    colour: str,
+    ends: Ends = None,
 ) -> alt.LayerChart:
     """Return one line per value of `colour`, over faint dots of what it was smoothed from.
 
@@ -176,6 +184,7 @@ def line_plot(
         y: column of the dots.
         axes: titles of both axes, with units.
         colour: column that tells the lines apart.
+        ends: of the values upwards.
     """
     base = alt.Chart(frame).encode(
         x=alt.X(f"{x}:Q", title=axes[0], axis=_numbers(grid=False)),
@@ -187,20 +196,23 @@ def line_plot(
         ],
     )
     about: dict[str, Any] = {"title": axes[1], "axis": _numbers()}
-    about["scale"] = _spread(frame[y], title=axes[1])
+    about["scale"] = _spread(frame[y], ends=ends)
     dots = base.mark_point(filled=True, size=14, opacity=0.35).encode(y=alt.Y(f"{y}:Q", **about))
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", **about))
     total = 280 + legend_height(frame, colour)
     return alt.LayerChart(layer=[dots, lines]).properties(height=total)
 
 
-def slope_plot(table: pd.DataFrame, axis: str, marked: Sequence[str]) -> alt.LayerChart:
+def slope_plot(
+    table: pd.DataFrame, axis: str, marked: Sequence[str], ends: Ends = None
+) -> alt.LayerChart:
     """Return a line a method across judges: where lines cross, judges order methods otherwise.
 
     Args:
         table: columns judge, row, value.
         axis: what the values are, with their unit.
         marked: rows in a colour of their own; the others are grey.
+        ends: of the values.
     """
     judges = list(dict.fromkeys(table["judge"]))
     known = [name for name in marked if name in set(table["row"])]
@@ -210,7 +222,7 @@ def slope_plot(table: pd.DataFrame, axis: str, marked: Sequence[str]) -> alt.Lay
     level = alt.Axis(labelAngle=0, labelLimit=160, domain=False, ticks=False)
     base = alt.Chart(shown).encode(
         x=alt.X("judge:N", sort=judges, title=None, axis=level, scale=alt.Scale(padding=0.3)),
-        y=alt.Y("value:Q", title=axis, scale=_spread(shown["value"], title=axis), axis=_numbers()),
+        y=alt.Y("value:Q", title=axis, scale=_spread(shown["value"], ends=ends), axis=_numbers()),
         detail="row:N",
         color=alt.Color("line:N", scale=scale, legend=legend),
         opacity=alt.condition(alt.datum.line == "others", alt.value(0.45), alt.value(1.0)),
@@ -224,12 +236,13 @@ def slope_plot(table: pd.DataFrame, axis: str, marked: Sequence[str]) -> alt.Lay
     return alt.LayerChart(layer=layers).properties(height=340 + 24 * len(known))
 
 
-def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
+def length_plot(table: pd.DataFrame, axis: str, ends: Ends = None) -> alt.Chart:
     """Return a dot a row: mean length of its responses across, its number upwards.
 
     Args:
         table: of `length_table`.
         axis: what the numbers are, with their unit.
+        ends: of the numbers.
     """
     names = list(dict.fromkeys(table["row"]))
     told: dict[str, Any] = {}
@@ -240,7 +253,7 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
     across = _spread(table["tokens"], margin=0.1)
-    upwards = _spread(table["value"], title=axis, margin=0.1)
+    upwards = _spread(table["value"], ends=ends, margin=0.1)
     plot: alt.Chart = (
         alt.Chart(table)
         .mark_point(filled=True, size=90, opacity=0.9)
@@ -258,13 +271,14 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
 def rating_plot(frame: pd.DataFrame) -> alt.Chart:
     """Return the share of each rating by judge."""
     shown = frame[frame["rating"].notna()]
+    scale = alt.Scale(domain=sorted({1, 2, 3, 4, 5, *shown["rating"].astype(int)}))
     plot: alt.Chart = (
         alt.Chart(shown)
         .mark_bar()
         .encode(
-            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0)),
+            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0), scale=scale),
             xOffset=alt.XOffset("judge:N"),
-            y=alt.Y("share:Q", title="share of ratings (0-1)"),
+            y=alt.Y("share:Q", title="share of ratings (0-1)", axis=_numbers()),
             color=colour_by(shown, "judge"),
             tooltip=["judge:N", "rating:O", "verdicts:Q", alt.Tooltip("share:Q", format=".3f")],
         )
@@ -276,11 +290,11 @@ def rating_plot(frame: pd.DataFrame) -> alt.Chart:
 def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
     """Return mean ratings by the length of responses, a line a judge, with 95 % intervals."""
     base = alt.Chart(frame).encode(
-        x=alt.X("characters:Q", title="length of the response (characters)"),
+        x=alt.X("characters:Q", title="length of the response (characters)", axis=_numbers()),
         color=colour_by(frame, "judge"),
     )
     about: dict[str, Any] = {"title": "mean rating (1-5)", "axis": _numbers()}
-    about["scale"] = _spread(frame["rating"], frame["low"], frame["high"], title=about["title"])
+    about["scale"] = _spread(frame["rating"], frame["low"], frame["high"], ends=(1.0, 5.0))
     bars = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", **about), y2="high:Q")
     y = alt.Y("rating:Q", **about)
     lines = base.mark_line().encode(y=y)
@@ -331,7 +345,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
         .mark_line(interpolate="step", strokeWidth=2)
         .encode(
             x=alt.X("entropy:Q", title=ENTROPY_AXIS, axis=_numbers()),
-            y=alt.Y("share:Q", title="share of questions (0-1)"),
+            y=alt.Y("share:Q", title="share of questions (0-1)", axis=_numbers()),
             color=colour_by(frame, colour),
             strokeDash=alt.StrokeDash(
                 "answer:N",

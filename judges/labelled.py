@@ -12,6 +12,8 @@ prompt, the texts and the label are needed. Public sets are read in their own fo
     judgebench   dataset=...,response_model=....jsonl, with or without a judge's replies
     pandalm      testset-v1.json (three people), and NAME-testset-v1.json beside it
     psoups       a list of {"prompt", "chosen", "rejected", "ground_truth_persona", ...}
+
+Personalized RewardBench is read with its items, in tasks/pairs.py.
 """
 
 from collections import Counter

@@ -50,20 +50,20 @@ class Preset(BaseModel):
     """What servers call the model, for PRESET@URL; default: the model in `backend`."""
     family: str | None = None
     """The family of its model, for the test whether it favours its own."""
-    temperature: float | None = 0.0
-    max_tokens: int = Field(default=16, ge=1)
-    seed: int = 0
+    temperature: float | None = Field(default=0.0, ge=0, le=100)
+    max_tokens: int = Field(default=16, ge=1, lt=2**31, strict=True)
+    seed: int = Field(default=0, ge=-(2**31), lt=2**31, strict=True)
     reasoning: str | None = None
     """How hard to think, in the words of the server."""
     enable_thinking: bool | None = None
     """The switch that chat templates of some models have."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Other arguments of the chat template."""
-    thinking_budget: int | None = Field(default=None, ge=0)
+    thinking_budget: int | None = Field(default=None, ge=0, strict=True)
     """Tokens of thinking at most; `max_tokens` counts them too."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the request that only its server knows."""
-    logprobs: int = Field(default=0, ge=0)
+    logprobs: int = Field(default=0, ge=0, le=1000, strict=True)
     """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
     constrained: bool = True
     """False: let it write what it wants, as the paper does, and read its answer out of that."""

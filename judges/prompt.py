@@ -25,6 +25,7 @@ from pathlib import Path
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.records import PastTurn
+from mipo_eval.settings import read_text
 
 MARK = "mark"
 """The slot that shows the mark itself, so that a prompt can speak of it."""
@@ -51,7 +52,8 @@ _HIDDEN = re.compile(
 Not U+200C and U+200D: these joiners spell some scripts."""
 
 
-_NO_LETTER = re.compile(r"[\W_]+")
+_NO_LETTER = re.compile(r"[\W_\u115f\u1160]+")
+"""What is passed over in looking for a mark; Hangul's two fillers are letters that show nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ class Prompt:
 
 def _letters(text: str) -> str:
     """Return the letters and digits of a text, as whoever reads it may take them."""
-    return _NO_LETTER.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return _NO_LETTER.sub("", unicodedata.normalize("NFKD", text).casefold())
 
 
 def _block(mark: str, name: str, text: str) -> str:
@@ -128,9 +130,9 @@ def load_prompt(
     shipped = resources.files("mipo_eval.judges") / "prompts" / f"{file}.txt"
     try:
         if isinstance(file, str) and "/" not in file and shipped.is_file():
-            text = shipped.read_text(encoding="utf-8")
+            text = read_text(shipped)
         else:
-            text = Path(file).read_text(encoding="utf-8")
+            text = read_text(Path(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the prompt file {file} cannot be read: {error}") from None
     return make_prompt(Path(file).stem, text, required=required, optional=optional)

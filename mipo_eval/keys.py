@@ -65,22 +65,39 @@ _VALUE = (
     r"(?(2)[^\"']{1,500}|(?:(?:bearer|basic)\s{1,3})?[^\s,;&\"'}\])]{1,500})"
 )
 """Behind a name, whose group is the first."""
+_QUOTE = r"[\"'](?=[\w%.~!$&*+=@-])"
+"""One inside a password; behind one that ends a text stands something else."""
 _NAMED = re.compile(_NAME + r"\Z", re.IGNORECASE)
 _SECRETS = (
     # scheme://user:password@host; of http the user, too, for there it is often the key.
-    (re.compile(r"(\bhttps?://)[^\s/@'\"]{1,500}@", re.IGNORECASE), rf"\1{MASK}@"),
+    (
+        re.compile(rf"(\bhttps?://)(?:[^\s/@'\"]|{_QUOTE}){{1,2000}}@", re.IGNORECASE),
+        rf"\1{MASK}@",
+    ),
     (
         re.compile(
-            r"(\b(?!https?:)[a-z][\w+.-]{0,30}://[^\s:/@]{0,100}:)[^\s'\"]{1,500}@", re.IGNORECASE
+            r"(\b(?!https?:)[a-z][\w+.-]{0,30}://[^\s:/@]{0,100}:)"
+            rf"(?:(?!://)[^\s'\"]|{_QUOTE}){{1,2000}}@",
+            re.IGNORECASE,
         ),
         rf"\1{MASK}@",
     ),
+    # What signs the request in a URL.
+    (
+        re.compile(r"([?&](?:key|sig|[\w-]{0,30}signature)=)[^\s&'\"]{1,2000}", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
     (re.compile(rf"({_NAME}[\"']?\s{{0,3}}[=:]\s{{0,3}}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
-    (re.compile(rf"(--[\w.-]{{0,40}}{_NAME}\s{{1,3}}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    (
+        re.compile(rf"((?<![\w-])--[\w.-]{{0,40}}{_NAME}\s{{1,3}}){_VALUE}", re.IGNORECASE),
+        rf"\1\2{MASK}",
+    ),
     # Keys that are known by their form.
     (
         re.compile(
-            r"\b(?:sk-[\w-]{20,200}|hf_[A-Za-z0-9]{20,100}|AIza[\w-]{30,100}|gh[pousr]_\w{30,200}"
+            r"\b(?:sk-[\w-]{20,200}|(?:hf|gsk|r8)_[A-Za-z0-9]{20,100}|AIza[\w-]{30,100}"
+            r"|(?:xai|pplx|nvapi)-[\w-]{20,200}|glpat-[\w-]{20,200}|ya29\.[\w-]{20,500}"
+            r"|(?:gh[pousr]|github_pat)_\w{30,200}"
             r"|xox[abp]-[\w-]{10,200}|AKIA[A-Z0-9]{16}|eyJ[\w-]{10,500}\.[\w-]{10,999}\.[\w-]{10,500})"
         ),
         MASK,
@@ -110,7 +127,9 @@ def masked_values(value: Any) -> Any:
         return [masked_values(one) for one in value]
     if isinstance(value, Mapping):
         return {
-            name: MASK if isinstance(own, str) and own and is_secret(name) else masked_values(own)
+            masked_values(name): MASK
+            if isinstance(own, str) and own and is_secret(name)
+            else masked_values(own)
             for name, own in value.items()
         }
     return value

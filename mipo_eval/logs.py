@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,28 @@ class _Masked(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """A file that takes lines until its disk is full, which is no reason to stop the work."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that it ends here; what else goes wrong is told as ever."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        with suppress(OSError):
+            print(  # noqa: T201
+                f"mipo-eval: --log-file {self.baseFilename}: {error.strerror}; it ends here",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Close it, whatever of it could be written."""
+        with suppress(OSError):
+            super().close()
 
 
 class _Fixed(list[Any]):
@@ -50,7 +72,7 @@ def logging_to(level: str, path: Path | None, *, command: str) -> Iterator[None]
         handlers[0].setLevel(level.upper())
     if path:
         try:
-            handlers.append(logging.FileHandler(path, encoding="utf-8"))
+            handlers.append(_LogFile(path, encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"--log-file {path} cannot be written: {error.strerror}") from None
     if not handlers:

@@ -29,6 +29,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, MipoEvalError
 from mipo_eval.keys import digest
+from mipo_eval.settings import read_text
 
 KINDS: Mapping[str, str] = {
     "negatives": "train mipo --negatives NAME",
@@ -152,7 +153,7 @@ def given(kind: str, name: str, function: Callable[..., Any]) -> Iterator[str]:
 
 def _read(file: Path) -> Iterator[Plugin]:
     try:
-        name = f"mipo_eval_plugin_{digest(file.read_text(encoding='utf-8'))}"
+        name = f"mipo_eval_plugin_{digest(read_text(file))}"
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--plugin {file} cannot be read: {error}") from None
     spec = importlib.util.spec_from_file_location(name, file)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mipo_eval import settings
+from mipo_eval.compare.entrants import Entrant
 from mipo_eval.compare.head_to_head import JudgedItem, Match
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.validate import Examination
@@ -16,6 +17,7 @@ from mipo_eval.reports.comparison import TaskComparison
 from mipo_eval.reports.exported_run import ExportedItem, load_run
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.reports.leaderboard import Section
+from mipo_eval.reports.names import model_label
 from mipo_eval.store.engine import Store
 from mipo_eval.store.trainings import CurvePoint, Training
 
@@ -57,13 +59,20 @@ class Table(ABC):
 
         return pd.DataFrame(list(self.rows()))
 
+    def __repr__(self) -> str:
+        """Return the table as a terminal shows it."""
+        return str(self._read().to_string(index=False, na_rep=""))
+
     def _repr_html_(self) -> str:
         """Return the table as a notebook shows it."""
+        html: str = self._read().to_html(index=False, escape=True, na_rep="")
+        return html
+
+    def _read(self) -> "pandas.DataFrame":
+        """Return the table as people read it: a value and its interval in one cell."""
         import pandas as pd
 
-        shown = [_shown(row) for row in self.rows()]
-        html: str = pd.DataFrame(shown).to_html(index=False, escape=True, na_rep="")
-        return html
+        return pd.DataFrame([_shown(row) for row in self.rows()])
 
     def plot(self, metric: str | None = None) -> "altair.LayerChart":
         """Return the values of a metric with their intervals; None: of the first one.
@@ -84,15 +93,28 @@ class Table(ABC):
     def _drawn(self, frame: "pandas.DataFrame", metric: str) -> "altair.LayerChart":
         from mipo_eval.dashboards.markup import MEASURED
         from mipo_eval.dashboards.plots import interval_plot
+        from mipo_eval.evaluation.outcomes import ENDS
 
-        rows = [_label(line) for line in frame.to_dict("records")]
-        shown = frame.assign(source=MEASURED, row=rows)
-        return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row")
+        shown = frame.assign(source=MEASURED, row=_told_apart(frame))
+        ends = ENDS.get(metric)
+        return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row", ends=ends)
 
 
-def _label(line: Mapping[Any, Any]) -> str:
-    told = [line.get(name) for name in ("model", "first", "second", "method", "task", "judge")]
-    return " · ".join(str(part) for part in told if isinstance(part, str) and part)
+def _told_apart(frame: "pandas.DataFrame") -> list[str]:
+    """Name each line by what the lines differ in."""
+    known = ("model", "first", "second", "method", "variant", "task", "judge")
+    named = [name for name in known if name in frame]
+    told = [name for name in named if frame[name].nunique(dropna=False) > 1] or named[:2]
+    lines = frame[told].to_dict("records")
+    return [" · ".join(part for part in line.values() if isinstance(part, str)) for line in lines]
+
+
+def _called(entrant: Entrant) -> str:
+    """Name an entrant; of a run that was given by its id, say whose it is."""
+    run = entrant.run
+    if run is None or not run.run_id.startswith(entrant.name):
+        return entrant.name
+    return f"{run.run_id[:8]} {model_label(run.model)}"
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +166,7 @@ class EvaluationResult(Table):
         return f"<EvaluationResult {self.run.run_id[:12]}: {about}, {len(self.scores)} scores>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JudgeResult(Table):
     """Entrants against each other."""
 
@@ -164,7 +186,7 @@ class JudgeResult(Table):
         for match in self.matches:
             own = match.balance
             about = {"task": match.task, "judge": match.judge}
-            about |= {"first": match.first.name, "second": match.second.name}
+            about |= {"first": _called(match.first), "second": _called(match.second)}
             net = own.net
             rates = {"win_rate_strict": own.win, "tie_rate": own.tie, "loss_rate": own.loss}
             for metric, rate in (rates | {"win_rate_half_ties": own.half}).items():
@@ -175,7 +197,7 @@ class JudgeResult(Table):
                 yield {**about, **line, "n": net.n, "unscored": own.win.unscored, "p": net.p}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ComparisonResult(Table):
     """Runs of the store compared item by item."""
 
@@ -202,7 +224,7 @@ class ComparisonResult(Table):
                 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LeaderboardResult(Table):
     """All methods of a store on all tasks."""
 
@@ -233,7 +255,7 @@ class LeaderboardResult(Table):
                     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ValidationResult(Table):
     """A judge measured against labels of people."""
 
@@ -263,7 +285,7 @@ class ValidationResult(Table):
             yield {**about, **line, "unscored": rate.unscored}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingResult(Table):
     """A training with its learning curve."""
 

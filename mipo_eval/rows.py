@@ -165,6 +165,8 @@ def read_rows(source: str | Path, *, exact: bool = False) -> Iterator[FileRow]:
         raise DataError(f"{path} is a folder: name one file in it, for example {path}/X.jsonl")
     if not path.exists():
         raise DataError(f"{path} is not there: check the path")
+    if path.is_char_device():  # some never end
+        raise DataError(f"{path} is a device: name a file")
     return _rows(_placed(path, exact=exact), exact=exact)
 
 

@@ -1,5 +1,6 @@
 """Where things live, the environment variables that move them, and the reading of YAML files."""
 
+import errno
 import logging
 import os
 from functools import cache
@@ -69,7 +70,7 @@ def read_yaml(file: Traversable, what: str, form: type[Form], *, part: str = "")
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        told = parse_yaml(file.read_text(encoding="utf-8"))
+        told = parse_yaml(read_text(file))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{what} cannot be read: {error}") from None
     try:
@@ -78,6 +79,24 @@ def read_yaml(file: Traversable, what: str, form: type[Form], *, part: str = "")
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"]) or "the file"
         raise ConfigError(f"{what}: {part}{where}: {first['msg']}") from None
+
+
+_MOST = 1 << 24
+"""Characters of a file that a person wrote."""
+
+
+def read_text(file: Traversable) -> str:
+    """Return what is in a file that a person wrote.
+
+    Raises:
+        OSError: it cannot be read, or is too large, as a device is that never ends.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with file.open(encoding="utf-8") as stream:
+        text = stream.read(_MOST + 1)
+    if len(text) > _MOST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(file))
+    return text
 
 
 def parse_yaml(text: str) -> Any:
@@ -117,6 +136,12 @@ def _strict_loader() -> type[Any]:
             node = super().compose_node(parent, index)
             self.depth -= 1
             return node
+
+        def construct_scalar(self, node: Any) -> Any:
+            if "\0" in node.value:
+                raise ValueError("it holds the character 0, which no name and no text has")
+            node.value.encode()  # raises for half a surrogate pair
+            return super().construct_scalar(node)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             made = super().construct_mapping(node, deep=deep)

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mipo_eval.models.thinking import response_of
 from mipo_eval.records import Item
@@ -52,6 +52,17 @@ _ANSWER = re.compile(
     rf"|[*_]{{0,4}}\s+to\s[^.:\n]{{1,80}}?)?[\s*_]{{0,12}}(?:{_SAYS})|^[^\S\n]*A:",
     re.IGNORECASE | re.MULTILINE,
 )
+
+
+def lettered(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
+    """Return a question with lettered choices, of which the one at `gold` is right."""
+    lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)]
+    return Item(
+        item_id="-",
+        prompt="\n".join([question, *lines]),
+        reference=LETTERS[gold],
+        meta={"kind": "choice", "question": question, "choices": list(choices), **meta},
+    )
 
 
 def extract_number(text: str) -> Decimal | None:

@@ -15,7 +15,7 @@ from mipo_eval.tasks.prompt import as_dicts, joined_system, turns_to
 
 
 class ConversationTask(ConfigurableTask):  # type: ignore[misc]
-    """Asks items of a personalization suite; documents are those of `hooks.documents`."""
+    """Asks items with their conversation; documents are those of `hooks.documents`."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
@@ -39,7 +39,7 @@ class ConversationTask(ConfigurableTask):  # type: ignore[misc]
             raise ConfigError(f"{self.config.task} takes no worked examples: no --num_fewshot")
         item = Item.model_validate_json(doc["item"])
         query = self.doc_to_text(doc)
-        told = joined_system(system_instruction or "", doc["system"])
+        told = joined_system(system_instruction or "", doc.get("system", ""))
         messages = as_dicts(turns_to(query, item.messages, told))
         if item.prefill:
             messages.append({"role": "assistant", "content": item.prefill})

@@ -4,6 +4,9 @@ llmbar       llmbar/**/dataset.json                               all subsets
 judgebench   judgebench/dataset=judgebench,response_model=*.jsonl
 pandalm      pandalm/testset-v1.json                              with its three people
 psoups       psoups_alignx/*.json, psoups/*.json                  the persona is the preference
+personalized_rewardbench          the judge is told the author's earlier posts, as is published
+personalized_rewardbench_aspects  it is told what the author wants covered, as it is in evaluations
+             personalized_rewardbench/**/*test*
 everyday     what the rules of the suite tell apart                by construction
 ca, prism    ca-test.jsonl, prism-test.jsonl                      as `data prepare` makes them
 FILE.jsonl   or another form of mipo_eval/rows.py: see judges/labelled.py
@@ -34,8 +37,10 @@ from mipo_eval.tasks.datasets import psoups
 from mipo_eval.tasks.sources import load_source, prepared_file
 
 _PREPARED, _EVERYDAY = ("ca", "prism"), "everyday"
-SETS = (*PAIR_SETS, _EVERYDAY, *_PREPARED)
+_BY_POSTS, _BY_ASPECTS = "personalized_rewardbench", "personalized_rewardbench_aspects"
+SETS = (*PAIR_SETS, _BY_POSTS, _BY_ASPECTS, _EVERYDAY, *_PREPARED)
 """Every name that `load_pairs` knows."""
+_SUITS = "The reply suits this user, as far as their earlier posts show what they like and need."
 
 
 def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
@@ -112,6 +117,8 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
         return pairs
     if name == _EVERYDAY:
         return tuple(_by_rule(data_dir))
+    if name in {_BY_POSTS, _BY_ASPECTS}:
+        return _rewardbench(data_dir, posts=name == _BY_POSTS)
     if name not in FILES:
         known = ", ".join(SETS)
         raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or {FORMS}")
@@ -146,6 +153,26 @@ def _by_rule(data_dir: Path) -> Iterator[LabelledPair]:
                 group=item.group,
                 subset=found.broken.partition(":")[0],
             )
+
+
+def _rewardbench(data_dir: Path, *, posts: bool) -> tuple[LabelledPair, ...]:
+    """Return the pairs of Personalized RewardBench, whose chosen response keeps to the aspects.
+
+    As it is published a judge must not see these and infers from earlier posts what the author
+    likes (`posts`); our judges are told the wishes, as in evaluations.
+    """
+    items = list(load_source(_BY_POSTS, data_dir))
+    if posts:
+        items = [
+            item.model_copy(
+                update={"prompt": f"{item.context}\n\n{item.prompt}", "preferences": (_SUITS,)}
+            )
+            for item in items
+        ]
+    return tuple(
+        pair.model_copy(update={"subset": item.meta["category"]})
+        for pair, item in zip(pairs_of_items(items), items, strict=True)
+    )
 
 
 def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item, Text
-from mipo_eval.tasks.answers import LETTERS, extract_number
+from mipo_eval.tasks.answers import LETTERS, extract_number, lettered
 from mipo_eval.tasks.datasets import Columns, PublishedSet, checked
 
 
@@ -91,7 +91,7 @@ class ArcRow(QuestionRow):
         """Return the question with its choices lettered anew."""
         if self.answerKey not in self.choices.label:
             raise ValueError(f"the answer {self.answerKey!r} is none of {self.choices.label}")
-        return _choice(self.question, self.choices.text, self.choices.label.index(self.answerKey))
+        return lettered(self.question, self.choices.text, self.choices.label.index(self.answerKey))
 
 
 class MmluRow(QuestionRow):
@@ -122,17 +122,7 @@ class MmluRow(QuestionRow):
         if self.answer >= len(self.choices):
             raise ValueError(f"the answer {self.answer} is none of {len(self.choices)} choices")
         subject = re.sub(r"_(test|dev|val)$", "", file) if self.subject is None else self.subject
-        return _choice(self.question, self.choices, self.answer, subject=subject)
-
-
-def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
-    lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)]
-    return Item(
-        item_id="-",
-        prompt="\n".join([question, *lines]),
-        reference=LETTERS[gold],
-        meta={"kind": "choice", "question": question, "choices": list(choices), **meta},
-    )
+        return lettered(self.question, self.choices, self.answer, subject=subject)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

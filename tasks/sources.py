@@ -11,7 +11,7 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.plugins import Plugin, find_plugin
 from mipo_eval.records import Item
-from mipo_eval.tasks.datasets import Split, content_id, psoups
+from mipo_eval.tasks.datasets import Split, content_id, lamp_qa, personamem, psoups
 from mipo_eval.tasks.datasets.prefeval import (
     EXPLICIT,
     IMPLICIT,
@@ -133,6 +133,18 @@ SOURCES: dict[str, Source] = {
     "prefeval_explicit": _items("prefeval_explicit", EXPLICIT, prefeval_items),
     "prefeval_implicit": _items("prefeval_implicit", IMPLICIT, prefeval_items),
     "prefeval_conversation": _items("prefeval_conversation", IMPLICIT, prefeval_conversations),
+    "lamp_qa": _items("lamp_qa", lamp_qa.FILES, lamp_qa.lamp_qa_items),
+    "personalized_rewardbench": _items(
+        "personalized_rewardbench", lamp_qa.PAIR_FILES, lamp_qa.rewardbench_items
+    ),
+    **{
+        name: _items(
+            name,
+            (personamem.FILES.format(size=size),),
+            lambda file, _: personamem.personamem_items(file),
+        )
+        for name, size in (("personamem", "32k"), ("personamem_128k", "128k"))
+    },
     "gsm8k": _questions("gsm8k"),
     "gsm8k_full": _questions("gsm8k", full=True),
     "svamp": _svamp,

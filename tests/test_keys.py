@@ -21,6 +21,12 @@ from mipo_eval.keys import masked, masked_values
         ("--openai-api-key ab --n 1", "--openai-api-key <key> --n 1"),
         ("HF_TOKEN=abc", "HF_TOKEN=<key>"),
         ("a sk-proj-abcdefghij1234567890 b", "a <key> b"),
+        (f"gsk_{'a' * 52}, glpat-{'b' * 20}, github_pat_{'c' * 40}", "<key>, <key>, <key>"),
+        (f"postgresql://u:{'%41' * 400}@h/x", "postgresql://u:<key>@h/x"),
+        ("'postgresql://u:it's@h/x', 'a@b'", "'postgresql://u:<key>@h/x', 'a@b'"),
+        ('{"a": "postgresql://u:p@h","b": "c@d"}', '{"a": "postgresql://u:<key>@h","b": "c@d"}'),
+        ("http://h/v1?key=ab&n=1", "http://h/v1?key=<key>&n=1"),
+        ("https://h/x?X-Amz-Signature=ab&sig=cd", "https://h/x?X-Amz-Signature=<key>&sig=<key>"),
     ],
 )
 def test_secrets_are_masked(told: str, kept: str) -> None:
@@ -48,6 +54,6 @@ def test_secrets_of_the_environment_are_known(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_values_are_masked_by_their_names() -> None:
-    told = {"model": "m", "auth_token": "abc", "urls": ["http://u:p@h"], "max_tokens": 4}
-    kept = {"model": "m", "auth_token": "<key>", "urls": ["http://<key>@h"], "max_tokens": 4}
+    told = {"model": "m", "auth_token": "abc", "urls": ["http://u:p@h"], "http://u:p@h": 4}
+    kept = {"model": "m", "auth_token": "<key>", "urls": ["http://<key>@h"], "http://<key>@h": 4}
     assert masked_values(told) == kept

@@ -33,8 +33,8 @@ NOT_FROM_HERE = re.compile(r"^(nvidia|cuda|triton)")
 """What a CUDA build of torch brings along; its versions are torch's own business."""
 
 
-NOT_DECLARED = {"pydantic_core", "vllm"}
-"""The inner half of pydantic, and an extra that the tests' environment does not have."""
+NOT_DECLARED = {"pydantic_core", "vllm", "wandb", "trackio", "mlflow", "tensorboard"}
+"""The inner half of pydantic, and extras that the tests' environment does not have."""
 
 
 def source_files() -> set[str]:

@@ -99,7 +99,8 @@ def _measured(
     """
     chosen_by, suite = trial.recipe.items.choose_by, trial.suite
     model = parse_model(str(training.checkpoint))
-    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=suite.max_tokens)
+    length = trial.recipe.sampling.max_tokens or suite.max_tokens
+    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=length)
     maker = replace(example_maker(store, trial, progress), model=model, decoding=decoding)
     named = chosen_by.partition(":")[2] or suite.judge or ""
     judge = None if suite.form == "answer" else load_judge(named, judged_model=model.kind)

@@ -6,9 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.forest import Scale, forest
+from mipo_eval.dashboards.forest import Scale
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.pages.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers, picture
 from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot
 from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
@@ -21,12 +21,15 @@ from mipo_eval.dashboards.tables.answers import (
 from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.records import Run
-from mipo_eval.reports.names import run_labels
+from mipo_eval.reports.names import run_titles, trained_rules
+from mipo_eval.store.trainings import list_trainings
 
 _RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`"
 _ACCURACY = dict.fromkeys(("value", "low", "high"), "%.1f")
 _ENTROPY = dict.fromkeys(("value", "low", "high", "confidence", "accuracy"), "%.3f")
 _HIDDEN = ("row", "suite", "metric", "signature")
+_TASKS = 6
+"""Pictures drawn unless the reader chooses others."""
 _RUNS = 4
 """Runs whose questions are read unless others are chosen."""
 
@@ -54,11 +57,11 @@ def show() -> None:
 
 def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
-    chosen = frame.choose_some("Tasks", tasks, key) or tasks
+    chosen = frame.choose_first("Tasks", tasks, key, _TASKS)
     for task, own in table[table["task"].isin(chosen)].groupby("task", sort=False):
         st.html(markup.line(str(task)))
         scale = Scale(title=axis, places=1, ends=ENDS["accuracy"])
-        st.html(forest(number_rows(own), scale, f"{axis} on {task}"))
+        picture(number_rows(own), scale, f"{axis} on {task}")
 
 
 def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
@@ -73,7 +76,7 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
     for task, own in table.groupby("task", sort=False):
         st.html(markup.line(str(task)))
         scale = Scale(title=ENTROPY_AXIS, places=3, line=0.0)
-        st.html(forest(number_rows(own, "questions"), scale, f"{ENTROPY_AXIS} on {task}"))
+        picture(number_rows(own, "questions"), scale, f"{ENTROPY_AXIS} on {task}")
     st.caption(
         "0: the model is sure of one option. 1.386 (ln 4): it cannot decide between four options "
         "(the paper's Figures 4 and 5)."
@@ -87,10 +90,8 @@ def _questions(board: frame.Board) -> None:
     if not runs:
         return
     st.header("Question by question")
-    first = runs[:_RUNS]
-    chosen = frame.choose_some("Runs", runs, "by-likelihood", default=first, show=run_name)
-    chosen = chosen or first
-    labels = run_labels(chosen)
+    chosen = frame.choose_first("Runs", runs, "by-likelihood", _RUNS, show=run_name)
+    labels = run_titles(chosen, trained_rules(board.recall(list_trainings)))
     parts = [(labels[run.run_id], run.run_id, board.recall(question_table, run)) for run in chosen]
     calibration = _labelled(parts, calibration_table)
     st.subheader("Calibration")
@@ -100,8 +101,9 @@ def _questions(board: frame.Board) -> None:
         "the dashed line a model is right as often as it is sure. Bars: 95 % intervals (Wilson)."
     )
     st.subheader("Spread of the answer entropy")
-    plot = entropy_plot(_labelled(parts, entropy_counts))
-    frame.chart(plot, "how often each entropy occurs, where the answer is right and wrong")
+    counts = _labelled(parts, entropy_counts)
+    plot = entropy_plot(counts)
+    frame.chart(plot, _spread_out(counts))
     with frame.folded("Calibration as a table"):
         numbers(board, calibration, "calibration", formats=_ENTROPY)
     run = frame.choose("Questions of", chosen, "questions", show=run_name)
@@ -117,6 +119,15 @@ def _calibrated(calibration: pd.DataFrame) -> str:
             for name in ("confidence", "accuracy")
         )
         told.append(f"{row}: mean confidence {sure:.2f}, accuracy {right:.2f}")
+    return "; ".join(told)
+
+
+def _spread_out(counts: pd.DataFrame) -> str:
+    """Return the mean entropy of right and of wrong answers, for those who do not see the plot."""
+    told = []
+    for (row, answer), own in counts.groupby(["row", "answer"], sort=False):
+        mean = (own["entropy"] * own["questions"]).sum() / own["questions"].sum()
+        told.append(f"{row}, {answer} answers: mean entropy {mean:.2f}")
     return "; ".join(told)
 
 

@@ -1,6 +1,6 @@
 """Two methods against each other on their common items, and all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -17,11 +17,12 @@ from mipo_eval.dashboards.tables.forest import difference_rows
 from mipo_eval.dashboards.tables.headline import beyond, headline, of_two, short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons
 from mipo_eval.dashboards.tables.versus import Versus, settings_apart, shares_of, versus
-from mipo_eval.records import Run
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.reports.equal_length import can_be_controlled
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 from mipo_eval.stats.paired import Comparison
+from mipo_eval.store.judges import judge_names
 
 _DISPUTED = 3
 """Runs with a link to the items on which judges differ."""
@@ -69,7 +70,7 @@ def show() -> None:
     if view == "all":
         _all(board, asked, found, (second, task), own)
     elif view == "judges":
-        _judges(board, asked, known, task, [names[first], names[second]])
+        _judges(board, asked, known, task, (names[first], names[second]))
     else:
         _settings(board, asked, found, (first, second, task))
     frame.share("comparison")
@@ -171,10 +172,8 @@ def _all(
     """Draw all methods against B, and each against each."""
     baseline, task = of
     names = leaderboard.labels(found.rows)
-    usual = names[:_SHOWN]
-    if baseline >= _SHOWN:
-        usual[-1] = names[baseline]
-    chosen = frame.choose_some("Methods", names, "methods", default=usual) or usual
+    chosen = frame.choose_first("Methods", names, "methods", _SHOWN)
+    chosen += [names[baseline]] * (names[baseline] not in chosen)
     places = tuple(names.index(name) for name in chosen)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))
     _forest(board, asked, found, of, {k: pair for k, pair in made.items() if k[0] in places})
@@ -195,7 +194,9 @@ def _forest(
     made: Comparisons,
 ) -> None:
     baseline, task = of
+    named = short_names(found.rows)[baseline]
     st.header("Paired differences")
+    st.html(markup.line(f"Every other method minus {named}, on the items that both answered."))
     margin = st.number_input(
         "No difference within \u00b1",
         min_value=0.0,
@@ -214,10 +215,9 @@ def _forest(
             "this number has no value for each item."
         )
         return
-    named = leaderboard.labels(found.rows)[baseline]
-    title = f"difference to {named} in {metric_title(found.metric)}"
+    title = f"\u0394 in {metric_title(found.metric)}"
     apart = int((table["verdict"] == comparison.TOLD).sum())
-    about = f"{title}: {apart} of {len(table)} methods are told apart from it"
+    about = f"{title} to {named}: {apart} of {len(table)} methods are told apart from it"
     places, gain = decimals(found.metric), "p, corrected"
     scale = Scale(title=title, places=places, line=0.0, signed=True, gain=gain)
     st.html(forest(difference_rows(table), scale, about))
@@ -273,7 +273,8 @@ def _at_equal_length(
     if table.empty:
         st.info("No other row has responses to the same items.")
         return
-    numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
+    name, shapes, heads = f"equal-length-{of[1]}", lengths.FORMATS, lengths.TITLES
+    numbers(board, table, name, formats=shapes, left_out=["task"], titles=heads)
     st.html("".join(map(markup.line, lengths.NOTES)))
 
 
@@ -297,33 +298,42 @@ def _judges(
     asked: LeaderboardQuery,
     known: list[leaderboard.Topic],
     task: str,
-    marked: Sequence[str],
+    marked: tuple[str, str],
 ) -> None:
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
     judges = [one.judge for one in known if one.suite == asked.suite and one.judge is not None]
     if len(judges) < 2 or asked.judge is None:
         st.info("Only one judge rated this suite. To add another: mipo-eval --judge NAME.")
         return
-    found = {}
+    found, names = {}, board.recall(judge_names)
     for judge in judges:
         query = replace(asked, judge=judge.key, ranked=False)
         if (own := board.report(leaderboard.section, query)) is not None:
-            found[judge.label] = own
+            found[names[judge.key]] = own
     table = comparison.judge_table(found, task)
     st.header("Judges by method")
     if not table.empty:
         title = metric_title(asked.metric or "")
         says = f"{title} by judge (the paper's Figure 3). Where lines cross, judges disagree."
         st.html(markup.line(says))
-        frame.chart(plots.slope_plot(table, title, [markup.label(name) for name in marked]), says)
+        lines = [markup.label(name) for name in marked]
+        plot = plots.slope_plot(table, title, lines, ENDS.get(asked.metric or ""))
+        frame.chart(plot, comparison.judges_finding(table))
         with frame.folded():
             numbers(board, table, "judges-by-method")
-    cells = (row.cells.get(task) for own in found.values() for row in own.rows)
-    runs = {run.run_id: run for cell in cells if cell for run in cell.runs}
-    _agreement(board, asked, list(runs.values()), task)
+    runs = {
+        run: name
+        for own in found.values()
+        for row, name in zip(own.rows, short_names(own.rows), strict=True)
+        if task in row.cells
+        for run in map(run_name, row.cells[task].runs)
+    }
+    _agreement(board, asked, runs, task)
 
 
-def _agreement(board: frame.Board, asked: LeaderboardQuery, runs: list[Run], task: str) -> None:
+def _agreement(
+    board: frame.Board, asked: LeaderboardQuery, runs: Mapping[str, str], task: str
+) -> None:
     """Draw how judges agree, and lead to where they do not."""
     agreed = board.report(comparison.agreement_table, asked.suite)
     if agreed.empty:
@@ -337,9 +347,9 @@ def _agreement(board: frame.Board, asked: LeaderboardQuery, runs: list[Run], tas
     told = agreed.dropna(subset="kappa")
     st.html(square(told, "kappa", "kappa", (0, 1), places=2))
     with st.container(horizontal=True):
-        for run in runs[:_DISPUTED]:
-            label = f"Where judges differ on {run_name(run)}"
-            frame.link("pairs", label, a=run_name(run), outcome="judges differ", **{TASK: task})
+        for run, name in list(runs.items())[:_DISPUTED]:
+            label = f"Where judges differ on {name}"
+            frame.link("pairs", label, a=run, outcome="judges differ", **{TASK: task})
 
 
 def square(
@@ -360,4 +370,5 @@ def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None
     st.header("Length against result")
     says = "If the judge likes long responses, the dots rise to the right."
     st.html(markup.line(says))
-    frame.chart(plots.length_plot(table, metric_title(found.metric)), says)
+    plot = plots.length_plot(table, metric_title(found.metric), ENDS.get(found.metric))
+    frame.chart(plot, comparison.length_finding(table))

@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.forest import Scale, forest
+from mipo_eval.dashboards.forest import Scale
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.pages.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers, picture
 from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     WITHIN,
@@ -16,9 +16,12 @@ from mipo_eval.dashboards.tables.diversity import (
     within_table,
 )
 from mipo_eval.dashboards.tables.forest import number_rows
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
+_TASKS = 6
+"""Pictures drawn unless the reader chooses others."""
 _HIDDEN = ("row", "suite", "metric", "signature")
 
 
@@ -41,8 +44,10 @@ def _suites(board: frame.Board) -> None:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
     table = asked_for(table, "all-published")
-    shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
-    for task, own in shown.groupby("task", sort=False):
+    chosen = frame.choose_first("Tasks", tasks, "texts-of", _TASKS)
+    shown = table[table["task"].isin(chosen)]
+    upwards = direction(measure) != "higher"
+    for task, own in shown.sort_values("value", ascending=upwards).groupby("task", sort=False):
         _picture(own, MEASURES[measure], str(task))
     st.caption(
         "Filled dots: measured here, with 95 % intervals. Hollow dots: Table 4 of the paper, which "
@@ -57,7 +62,7 @@ def _suites(board: frame.Board) -> None:
 def _picture(own: pd.DataFrame, title: str, task: str) -> None:
     st.html(markup.line(task))
     scale = Scale(title=title, places=3, ends=(0.0, 1.0))
-    st.html(forest(number_rows(own), scale, f"{title} on {task}"))
+    picture(number_rows(own), scale, f"{title} on {task}")
 
 
 def _before_and_after(board: frame.Board) -> None:

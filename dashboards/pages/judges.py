@@ -13,7 +13,6 @@ from mipo_eval.dashboards.tables.judges import (
     attack_table,
     control_table,
     expense_table,
-    judge_names,
     length_table,
     of_choices,
     of_ratings,
@@ -23,10 +22,27 @@ from mipo_eval.dashboards.tables.judges import (
 )
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.reports.labels import metric_title
-from mipo_eval.store.judges import failing_judges
+from mipo_eval.store.judges import failing_judges, judge_names
 
 _RATES = dict.fromkeys(("value", "low", "high", "first", "same", "flipped"), "%.1f")
 _SECONDS = {"seconds_median": "%.2f", "seconds_95": "%.2f", "dollars": "%.4f"}
+_PLACES = {
+    "first": "first one chosen (%)",
+    "unread": "choices not readable",
+    "pairs": "asked in both orders",
+    "same": "same choice (%)",
+    "flipped": "flipped (%)",
+}
+_EXPENSES = {
+    "backend": "service",
+    "url": "address",
+    "failed": "failed calls",
+    "completion_tokens": "reply tokens",
+    "dollars": "US dollars",
+    "seconds_median": "seconds a call (median)",
+    "seconds_95": "95 % took less (seconds)",
+}
+"""Columns to their heads."""
 _SECONDS |= dict.fromkeys(("prompt_tokens", "completion_tokens"), "localized")
 
 
@@ -68,14 +84,15 @@ def _validations(board: frame.Board, wanted: list[str]) -> None:
         )
     data = frame.choose("Labelled pairs", list(dict.fromkeys(table["data"])), "labels")
     own = asked_for(table[table["data"] == data], "all-published", "judge")
-    shown = own.assign(row=own["judge"])
-    scale = Scale(title="accuracy (%)", places=1, line=50.0, ends=(0.0, 100.0))
-    st.html(forest(number_rows(shown, "accuracy"), scale, "accuracy against human labels"))
-    st.caption(
-        "How often the judge agrees with people. Strict: it rates the response that people chose "
-        "higher. Tie-tolerant: at least as high. A judge that always ties has 0 and 100. Filled "
-        "dots: measured here, with 95 % intervals. Hollow dots: Table 7 of the paper."
-    )
+    if len(own):
+        shown = own.assign(row=own["judge"])
+        scale = Scale(title="accuracy (%)", places=1, line=50.0, ends=(0.0, 100.0))
+        st.html(forest(number_rows(shown, "accuracy"), scale, "accuracy against human labels"))
+        st.caption(
+            "How often the judge agrees with people. Strict: it rates the response that people "
+            "chose higher. Tie-tolerant: at least as high. A judge that always ties has 0 and 100. "
+            "Filled dots: measured here, with 95 % intervals. Hollow dots: Table 7 of the paper."
+        )
     found = _of(board.recall(validation_table), wanted)
     if len(found):
         rates = {name: "%.1f" for name in found.columns if name.endswith((")", "kappa"))}
@@ -96,7 +113,7 @@ def _ratings(board: frame.Board, wanted: list[str]) -> None:
     with right:
         st.subheader("Ratings by length")
         if len(lengths):
-            frame.chart(rating_by_length_plot(lengths), "mean rating by length, a line a judge")
+            frame.chart(rating_by_length_plot(lengths), _by_length(lengths))
     st.caption(
         "Left: how often each rating is given. Right: responses in groups of equal size by length, "
         "with 95 % intervals. Longer responses may also be better, so a rise alone does not show "
@@ -114,17 +131,25 @@ def _most(table: pd.DataFrame) -> str:
     return f"the rating that a judge gives most: {'; '.join(told)}"
 
 
+def _by_length(table: pd.DataFrame) -> str:
+    """Return how ratings go with length, for those who do not see the plot."""
+    told = []
+    for judge, own in table.groupby("judge", sort=False):
+        short, long = own["rating"].iloc[[0, -1]]
+        told.append(f"{judge}: {short:.2f} for the shortest responses, {long:.2f} for the longest")
+    return f"mean rating by length of the response. {'; '.join(told)}"
+
+
 def _places(board: frame.Board, wanted: list[str]) -> None:
     table = _of(board.recall(place_table), wanted)
     if table.empty:
         return
     st.header("Does the order of the two responses matter?")
     table = table.assign(behind=table["judge_key"].map(board.recall(of_choices)))
-    numbers(board, table, "places", formats=_RATES, left_out=("judge_key",))
+    numbers(board, table, "places", formats=_RATES, left_out=("judge_key",), titles=_PLACES)
     st.caption(
-        "first: how often the response that was shown first is chosen (%); 50 if the order does "
-        "not matter. same: pairs with the same choice in both orders (%). flipped: pairs with "
-        "another choice when the two change places (%)."
+        "If the order does not matter, the response that is shown first is chosen in 50 of 100. "
+        "Flipped: another response is chosen when the two change places."
     )
 
 
@@ -164,7 +189,7 @@ def _expenses(board: frame.Board) -> None:
     if table.empty:
         return
     st.header("Cost and time")
-    numbers(board, table, "expenses", formats=_SECONDS)
+    numbers(board, table, "expenses", formats=_SECONDS, titles=_EXPENSES)
     st.caption(
         "All stored calls, by the model that was asked. Dollars come from the price table (which "
         "has a date), at the price of single calls."

@@ -23,6 +23,7 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
 from mipo_eval.signature import Signature, short
+from mipo_eval.store.judges import judge_names
 from mipo_eval.store.tallies import in_flight
 
 _NO_BASELINE = "none"
@@ -68,7 +69,7 @@ def show() -> None:
     _more(board, asked, known, found)
     _behind(found, rows)
     with files:
-        _files(found, drawn, measured)
+        _files(found, drawn, scale, measured)
     frame.share("leaderboard")
 
 
@@ -90,9 +91,8 @@ def _answer(
 def _scale(found: Section, task: str, baseline: str) -> Scale:
     """Return what values are drawn along, with a line at the baseline."""
     labels = leaderboard.labels(found.rows)
-    line = None
-    if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
-        line = cell.value
+    cell = found.rows[labels.index(baseline)].cells.get(task) if baseline in labels else None
+    line = cell.value if cell and len(labels) > 1 else None
     return Scale(
         title=metric_title(found.metric),
         places=decimals(found.metric),
@@ -130,11 +130,13 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     items = max((cell.n or 0 for cell in cells), default=0)
     models = list(dict.fromkeys(row.name.model for row in found.rows))
     named = "base model" if len(models) == 1 else "base models"
-    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS])}
+    more = f" and {len(models) - _MODELS:,} more" if len(models) > _MODELS else ""
+    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS]) + more}
     facts |= {"items": f"{items:,}"}
     if asked.judge:
         told = board.report(doubts.validation, asked.judge)
-        facts |= {"judge": found.judge or "", "its validation": told}
+        called = board.recall(judge_names)[asked.judge]
+        facts |= {"judge": called, "its validation": told}
         lists = {run.list_key for cell in cells for run in cell.runs}
         if items * len(cells) <= _COUNTED:
             from mipo_eval.dashboards.tables.run import judging  # takes long to import
@@ -222,6 +224,7 @@ def _layout(found: Section, *, compared: bool) -> tuple[list[str], str, bool]:
             "columns",
             default=usual,
             show=leaderboard.COLUMNS.__getitem__,
+            none="Values alone",
         )
     with second:
         titles = {str(place): f"data set {task}" for place, task in enumerate(found.tasks)}
@@ -254,12 +257,12 @@ def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, st
         st.html("".join(markup.line(note) for note in notes))
 
 
-def _files(found: Section, drawn: list[ForestRow], table: pd.DataFrame) -> None:
+def _files(found: Section, drawn: list[ForestRow], scale: Scale, table: pd.DataFrame) -> None:
     """Offer the leaderboard as a picture, for a paper, as numbers, as a link, and its citation."""
-    title, name = metric_title(found.metric), f"leaderboard-{found.suite}"
+    name = f"leaderboard-{found.suite}"
     if drawn:
         for form in ("png", "svg"):
-            drawing = partial(export.picture, drawn, title, form)
+            drawing = partial(export.picture, drawn, scale, form)
             mime = f"image/{form.replace('svg', 'svg+xml')}"
             _file(form.upper(), drawing, f"{name}.{form}", mime)
     written = partial(export.latex, found, short_names(found.rows))
@@ -304,7 +307,8 @@ def _more(
             st.info("Length is controlled in win rates against references: choose that number.")
         else:
             plain = ["task"] if len(found.tasks) == 1 else []
-            numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
+            shapes, heads = lengths.FORMATS, lengths.TITLES
+            numbers(board, table, "equal-length", formats=shapes, left_out=plain, titles=heads)
             st.html("".join(map(markup.line, lengths.NOTES)))
     if frame.noted("strengths", strengths):
         st.header("Head to head")
@@ -383,8 +387,9 @@ def _behind(found: Section, rows: Sequence[Row]) -> None:
         st.html(markup.block(cell.signature, name=about))
         for run in cell.runs:
             with st.container(horizontal=True):
-                frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run), **{TASK: task})
-                frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))
+                of = f"run {run.run_id[:8]}"
+                frame.link("pairs", f"Items of {of}", a=run_name(run), **{TASK: task})
+                frame.link("run", f"How {of} was made", run=run_name(run))
 
 
 def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuery, Section]:
@@ -395,12 +400,18 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
         running = "a run has begun; the page Run shows its numbers so far"
         frame.nothing_yet(running if flying else "no run has finished")
     with st.container(key="controls"):
-        first, second, third, fourth = st.columns([2, 3, 2, 6])
+        first, second, third, fourth = st.columns([3, 3, 4, 7])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]
     with second:
-        topic = frame.choose("Judge", of_suite, "judge", show=_judge_name)
+        called = board.recall(judge_names)
+        topic = frame.choose(
+            "Judge",
+            of_suite,
+            "judge",
+            show=lambda one: called[one.judge.key] if one.judge else _NO_JUDGE,
+        )
     with third:
         metric = frame.choose("Number", leaderboard.numbers(topic), "metric", show=metric_title)
     if metric == leaderboard.WIN_RATE:
@@ -412,8 +423,3 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     if found is None:
         frame.nothing_yet("no number of this kind: choose another judge or metric")
     return known, asked, found
-
-
-def _judge_name(topic: Topic) -> str:
-    """Return what the judge of a topic is called in options and addresses."""
-    return topic.judge.label if topic.judge else _NO_JUDGE

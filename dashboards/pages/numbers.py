@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import markup
+from mipo_eval.dashboards.forest import ForestRow, Scale, forest
 from mipo_eval.dashboards.frame import Board, download, noted
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import count
@@ -17,6 +18,7 @@ from mipo_eval.store.runs import list_runs
 _LINKS = ("items", "run")
 """Columns with links: to responses and verdicts, and to how a run was made."""
 _METRIC_WIDTH = 190
+_HEADS = {"low": "95 % from", "high": "95 % to"}
 _ADDRESSED = ("run_id", "position", "behind")
 """Columns that become links."""
 
@@ -38,6 +40,13 @@ def asked_for(table: pd.DataFrame, key: str, by: str = "model") -> pd.DataFrame:
     return table if noted(key, wanted) else own
 
 
+def picture(rows: Sequence[ForestRow], scale: Scale, about: str) -> None:
+    """Draw numbers as dots, and say what the dots of seeds are where there are any."""
+    st.html(forest(rows, scale, about))
+    if any(row.dots for row in rows):
+        st.html(markup.line("Green dots: single seeds. The other dot: their mean."))
+
+
 def numbers(
     board: Board,
     table: pd.DataFrame,
@@ -45,6 +54,7 @@ def numbers(
     *,
     formats: Mapping[str, str] | None = None,
     left_out: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
 ) -> None:
     """Show a table, the items behind each line a click away, and offer it as CSV.
 
@@ -55,13 +65,15 @@ def numbers(
         name: of the file, and of the parts of the page.
         formats: column to a printf format; others are shown as they are.
         left_out: columns that only the file has.
+        titles: column to its head, where that is another.
     """
-    empty = [column for column in table if len(table) and table[column].isna().all()]
+    heads = _HEADS | dict(titles or {})
+    empty = [name for name in table if len(table) and table[name].map(_plain).isna().all()]
     shown = table.drop(columns={*empty, *(name for name in left_out if name in table)})
     counts = [str(column) for column in shown.select_dtypes("integer")]
     shapes = dict.fromkeys(counts, "localized") | dict(formats or {})
     settings: dict[str, Any] = {
-        column: st.column_config.NumberColumn(_title(column), format=shape)
+        column: st.column_config.NumberColumn(_title(column, heads), format=shape)
         for column, shape in shapes.items()
         if column in shown
     }
@@ -72,7 +84,7 @@ def numbers(
     for column in map(str, shown.select_dtypes(include=["object", "string"])):
         shown[column] = shown[column].map(_plain)
         width = _METRIC_WIDTH if column == "metric" else None
-        settings.setdefault(column, st.column_config.Column(_title(column), width=width))
+        settings.setdefault(column, st.column_config.Column(_title(column, heads), width=width))
     for place, (column, targets) in enumerate(links.items(), 1):  # in sight on a telephone too
         shown.insert(place, column, pd.Series(targets, index=shown.index, dtype="object"))
         settings[column] = st.column_config.LinkColumn(display_text=f"see {column}", width=80)
@@ -109,8 +121,8 @@ def _items(run: str, line: Mapping[Any, Any]) -> str:
     return address("pairs", a=run, **{TASK: line["task"] if pd.notna(line["task"]) else None})
 
 
-def _title(column: str) -> str:
-    return column.replace("_", " ")
+def _title(column: str, heads: Mapping[str, str]) -> str:
+    return heads.get(column, column.replace("_", " "))
 
 
 def _plain(value: Any) -> Any:

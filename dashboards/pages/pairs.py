@@ -1,6 +1,6 @@
 """The pair browser: two responses side by side, with everything that judges said of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -12,10 +12,9 @@ from mipo_eval.dashboards.tables import pairs
 from mipo_eval.dashboards.tables.pairs import PairFilter, Pairing
 from mipo_eval.dashboards.tables.versus import shares_of
 from mipo_eval.records import Run
-from mipo_eval.store.judges import StoredJudge, list_judges
+from mipo_eval.store.judges import judge_names
 from mipo_eval.store.runs import list_runs
 
-_REFERENCE = "the reference"
 _ANY = "any judge"
 _NO_GAP = 0.0
 _WIDEST_GAP = 4.0
@@ -44,7 +43,7 @@ def show() -> None:
     first, second = _sides(runs)
     other = second.run_id if second else None
     found = board.recall(pairs.pairings, first.run_id, other, live=True)
-    judges = board.recall(list_judges)
+    judges = board.recall(judge_names)
     with st.container(key="pairs-body"):
         listed, body = st.columns([4, 9], gap="medium")
     with listed, st.container(key="pairs-list"):
@@ -59,9 +58,10 @@ def show() -> None:
             position = _navigate(left, len(found))
             shown = board.recall(pairs.detail, first.run_id, other, position, live=True)
             if shown is not None:
-                names = {judge.key: judge.name for judge in judges}
-                verdict = pairs.verdict_text(found[position], names)
-                _item(board, shown, verdict, (run_name(first), _name(second)))
+                verdict = pairs.verdict_text(found[position], judges)
+                known = board.recall(pairs.called, *filter(None, (first.run_id, other)))
+                sides = (known[first.run_id], known[other] if other else pairs.REFERENCE)
+                _item(board, shown, verdict, sides)
             frame.noted("item", position)
         else:
             none = "The numbers of this run were imported without their items."
@@ -70,11 +70,12 @@ def show() -> None:
 
 
 def _name(run: Run | None) -> str:
-    return run_name(run) if run else _REFERENCE
+    return run_name(run) if run else pairs.REFERENCE
 
 
 def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
-    one, two = st.columns(2)
+    with st.container(key="controls"):
+        one, two = st.columns(2)
     with one:
         first = frame.choose("A: responses of", runs, "a", show=run_name)
     others = [run for run in runs if run.suite == first.suite and run.run_id != first.run_id]
@@ -83,10 +84,10 @@ def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
     return first, second
 
 
-def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[PairFilter, str]:
+def _filters(judges: Mapping[str, str], found: Sequence[Pairing]) -> tuple[PairFilter, str]:
     """Let the reader filter items; returns the filters and the text to search for."""
     spoke = {key for pairing in found for key in pairing.verdicts}
-    known = {judge.label: judge.key for judge in judges if judge.key in spoke}
+    known = {name: key for key, name in judges.items() if key in spoke}
     text = st.text_input(
         "Search in all texts", key="search", bind="query-params", icon=":material/search:"
     ).strip()
@@ -253,9 +254,9 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> 
         on_select=_open_selected,
         selection_mode="single-row",
         column_config={
-            "item": st.column_config.NumberColumn("item", width=50),
-            "outcome": st.column_config.TextColumn("outcome", width=95),
-            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=65),
+            "item": st.column_config.NumberColumn("item", width=45),
+            "outcome": st.column_config.TextColumn("outcome", width=85),
+            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=60),
         },
     )
     st.session_state["listed"] = list(left)

@@ -5,6 +5,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.dashboards.tables.pairs import called
 from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.store.runs import list_runs
@@ -19,7 +20,8 @@ def show() -> None:
     runs = board.recall(list_runs)
     if not runs:
         frame.nothing_yet("no run has begun")
-    run = frame.choose("Run", runs, "run", show=run_name)
+    with st.container(key="controls"):
+        run = frame.choose("Run", runs, "run", show=run_name)
     _head(board, run.run_id)
     _scores(board, run.run_id)
     _failures(board, run.run_id)
@@ -45,8 +47,8 @@ def _head(board: frame.Board, run_id: str) -> None:
     shown = {name: value for name, value in cells.items() if value}
     st.html(markup.facts(shown))
     with st.container(horizontal=True):
-        frame.link("pairs", "Its responses and verdicts", a=run_name(run))
-        frame.link("leaderboard", "Leaderboard of its suite", suite=run.suite)
+        frame.link("pairs", "Responses and verdicts of this run", a=run_name(run))
+        frame.link("leaderboard", f"Leaderboard of {run.suite}", suite=run.suite)
 
 
 def _scores(board: frame.Board, run_id: str) -> None:
@@ -61,13 +63,15 @@ def _scores(board: frame.Board, run_id: str) -> None:
             "Still running: these are the numbers so far, and they will change.",
             icon=":material/sync:",
         )
-    name = run_name(board.recall(facts, run_id).run)
-    shown = table.drop(columns=["signature", "control"]).assign(
+    run = board.recall(facts, run_id).run
+    told = {"task": run.suite, "judge": ""}
+    alike = [name for name, same in told.items() if {*table[name]} <= {same}]
+    shown = table.drop(columns=["signature", "control", *alike]).assign(
         metric=list(map(metric_title, table["metric"], table["control"])),
         value=_rounded(table, "value"),
         ci_low=_rounded(table, "ci_low"),
         ci_high=_rounded(table, "ci_high"),
-        items=[address("pairs", a=name, **{TASK: task}) for task in table["task"]],
+        items=[address("pairs", a=run_name(run), **{TASK: task}) for task in table["task"]],
     )
     st.dataframe(
         shown,
@@ -161,5 +165,8 @@ def _others(board: frame.Board, run_id: str) -> None:
         return
     st.header("Runs over the same items")
     run = board.recall(facts, run_id).run
-    for other in others[:_SIBLINGS]:
-        frame.link("pairs", f"Against {run_name(other)}", a=run_name(run), b=run_name(other))
+    shown = others[:_SIBLINGS]
+    names = board.recall(called, run_id, *(other.run_id for other in shown))
+    for other in shown:
+        label = f"Against {names[other.run_id]}"
+        frame.link("pairs", label, a=run_name(run), b=run_name(other))

@@ -1,15 +1,19 @@
 """Learning curves, ablations and pair reports (the paper's Figure 2, Tables 5 and 6)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.pages.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers, picture
 from mipo_eval.dashboards.plots import line_plot
 from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.dashboards.tables.rounds import rounds_table
 from mipo_eval.dashboards.tables.training import (
+    ENDS,
     STEP_AXIS,
     axis_title,
     count_table,
@@ -34,6 +38,16 @@ _DIGITS = {
     "tokens a second": "%.0f",
     "minutes": "%.1f",
 }
+_HEADS = {
+    "why": "why it ended",
+    "N": "negatives for each",
+    "ranking accuracy": "chosen over rejected (0-1)",
+    "loss": "loss (nats)",
+    "KL": "KL from the base (nats)",
+    "margin learned": "margin as trained (nats)",
+    "margin saved": "margin as saved (nats)",
+}
+"""Columns to their heads."""
 _PERCENT = dict.fromkeys(("value", "low", "high"), "%.1f")
 
 
@@ -58,12 +72,7 @@ def show() -> None:
 
 def _curves(board: frame.Board, trainings: list[Training]) -> None:
     st.header("Learning curves")
-    chosen = (
-        frame.choose_some(
-            "Trainings", trainings, "curves-of", default=trainings[:_CURVES], show=training_label
-        )
-        or trainings[:_CURVES]
-    )
+    chosen = frame.choose_first("Trainings", trainings, "curves-of", _CURVES, show=training_label)
     metrics = board.recall(curve_metrics, tuple(one.training_id for one in chosen))
     if not metrics:
         st.info("These trainings have not reported anything yet.", icon=":material/inbox:")
@@ -78,7 +87,8 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
         frame.noted("smoothing", smoothing)
     curves = board.recall(curve_table, tuple(chosen), metric, smoothing)
     axes = (STEP_AXIS, axis_title(metric))
-    plot = line_plot(curves, x="step", y="value", axes=axes, colour="training")
+    ends = ENDS.get(metric)
+    plot = line_plot(curves, x="step", y="value", axes=axes, colour="training", ends=ends)
     frame.chart(plot, f"{axes[1]}, at the end: {_ends(curves)}")
     st.caption(
         "Dots: values as they were reported. Lines: smoothed values. In the paper's Figure 2 the "
@@ -97,7 +107,7 @@ def _ends(curves: pd.DataFrame) -> str:
 def _all(board: frame.Board, trainings: list[Training]) -> None:
     st.header("Trainings")
     table = board.recall(training_table, tuple(trainings))
-    numbers(board, table, "trainings", formats=_DIGITS)
+    numbers(board, table, "trainings", formats=_DIGITS, titles=_HEADS)
 
 
 def _rounds(board: frame.Board) -> None:
@@ -129,40 +139,49 @@ def _one(trainings: list[Training]) -> None:
         if chosen.pair_report is None:
             st.caption("This method learns from no pairs.")
         else:
-            st.dataframe(_inert(flat_table(chosen.pair_report)), hide_index=True)
+            _flat(chosen.pair_report)
     with right:
         st.subheader("Recipe")
-        st.dataframe(_inert(flat_table(chosen.recipe)), hide_index=True)
+        _flat(chosen.recipe)
 
 
-def _inert(table: pd.DataFrame) -> pd.DataFrame:
-    return table.map(lambda value: markup.label(str(value), 200))
+def _flat(report: Mapping[str, Any]) -> None:
+    told = flat_table(report).map(lambda value: markup.label(str(value), 200))
+    config = {"value": st.column_config.TextColumn("value", width="large")}
+    st.dataframe(told, hide_index=True, column_config=config)
 
 
 def _ablations(board: frame.Board) -> None:
-    st.header("How negatives are made, and how many")
+    st.header("Negatives")
     strategies, counts = board.report(negatives_table), board.report(count_table)
-    left, right = st.columns(2)
+    with st.container(key="two"):
+        left, right = st.columns(2, gap="large")
     with left:
-        _ablation(strategies, "negatives", "Table 5")
+        st.subheader("How they are made (Table 5)")
+        _ablation(strategies, "negatives", strategies["negatives"])
     with right:
-        _ablation(counts.assign(count=counts["count"].astype(str)), "count", "Table 6")
+        st.subheader("How many for each positive (Table 6)")
+        made = counts["negatives"].fillna("").astype(str)
+        _ablation(counts, "count", "N = " + counts["count"].astype(str) + " " + made)
     st.caption(
-        "Filled dots: checkpoints trained and evaluated in this store, one for each seed. Hollow "
-        "dots: the paper, with the standard deviation over seeds. Win rates count a tie as a win."
+        "Filled dots: checkpoints trained and evaluated in this store. Hollow dots: the paper, "
+        "with the standard deviation over seeds. Win rates count a tie as a win."
     )
     with frame.folded("Both as tables"):
         numbers(board, strategies, "negatives", formats=_PERCENT)
-        numbers(board, counts, "counts", formats=_PERCENT)
+        numbers(board, counts, "counts", formats=_PERCENT, titles={"count": "N"})
 
 
-def _ablation(table: pd.DataFrame, by: str, where: str) -> None:
+def _ablation(table: pd.DataFrame, by: str, named: "pd.Series[str]") -> None:
+    """Draw one data set's numbers by how, or how many, negatives were made."""
+    table = table.assign(row=named)
     tasks = list(dict.fromkeys(table["task"]))
-    task = frame.choose(f"Data set ({where})", tasks, f"{by}-task")
-    own = asked_for(table[table["task"] == task].sort_values(by), f"all-{by}")
+    task = frame.choose("Data set", tasks, f"{by}-task")
+    own = asked_for(table[table["task"] == task].sort_values([by, "row"]), f"all-{by}")
     if own.empty:
         st.info("No such checkpoint was trained and evaluated here yet.")
         return
-    rows = number_rows(own.assign(row=own[by] + " · " + own["model"]))
+    if own["model"].nunique() > 1:
+        own = own.assign(row=own["row"] + " \u00b7 " + own["model"])
     scale = Scale(title="win rate or accuracy (%)", places=1, ends=(0.0, 100.0))
-    st.html(forest(rows, scale, f"{by} on {task}"))
+    picture(number_rows(own), scale, f"{by} on {task}")

@@ -81,4 +81,5 @@ def _one(
     about = (asked, row, task)
     table = board.report(users.user_table, found, served, (row, task), about=about)
     formats = {"value": f"%.{decimals(found.metric)}f"}
-    numbers(board, table, "users-of", formats=formats)
+    titles = {"value": metric_title(found.metric)}
+    numbers(board, table, "users-of", formats=formats, titles=titles)

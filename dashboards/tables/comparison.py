@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mipo_eval.dashboards.links import TASK, address, run_name
-from mipo_eval.dashboards.markup import label
+from mipo_eval.dashboards.markup import label, number
+from mipo_eval.dashboards.tables.headline import short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.outcomes import ENDS, has_values
@@ -24,6 +25,7 @@ from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.stats.margin import within
 from mipo_eval.stats.paired import Comparison, compare_all
 from mipo_eval.stats.seeds import over_seeds
+from mipo_eval.store.judges import judge_names
 
 TOLD, NOT_TOLD = "told apart (p < 0.05, corrected)", "not told apart"
 
@@ -173,7 +175,7 @@ def forest_table(
     wins, ties, losses, items (address of the pairs behind it); with a margin also margin (what is
     shown of it) and margin_p.
     """
-    names = labels(found.rows)
+    names = list(map(label, short_names(found.rows)))
     lines = []
     told = [] if margin is None else within([p.evidence for p in comparisons.values()], margin)
     for place, ((row, task), pair) in enumerate(comparisons.items()):
@@ -181,7 +183,7 @@ def forest_table(
         first, second = (run_name(found.rows[n].cells[task].runs[0]) for n in (row, baseline))
         lines.append(
             {
-                "row": label(names[row]),
+                "row": names[row],
                 "task": task,
                 "difference": pair.difference,
                 "low": low,
@@ -233,7 +235,7 @@ def wins(now: Snapshot, found: Section, judge: str | None, task: str) -> Wins:
     rated = judge is not None and now.outcomes.rates(judge)
     metric = "rating_mean" if rated else found.metric
     sign = -1 if direction(metric) == "lower" else 1
-    names = list(map(label, labels(found.rows)))
+    names = list(map(label, short_names(found.rows)))
     lines = []
     measured = row_values(now, found, judge, metric).get(task)
     if measured is None:
@@ -272,6 +274,7 @@ def agreement_table(now: Snapshot, suite: str) -> pd.DataFrame:
     Both ways round: first, second, share, kappa, n.
     """
     runs = list({run.run_id: run for run, _ in now.scores if run.suite == suite}.values())
+    names = judge_names(now.store)
     try:
         found = agreements(now.store, runs, now.judges).pairs
     except MipoEvalError:  # fewer than two judges, or nothing that two of them judged
@@ -280,14 +283,14 @@ def agreement_table(now: Snapshot, suite: str) -> pd.DataFrame:
         (label(first), label(second), one.verdicts.share, one.verdicts.kappa, one.verdicts.n)
         for one in found
         if one.verdicts.n
-        for first, second in permutations((one.first.label, one.second.label))
+        for first, second in permutations((names[one.first.key], names[one.second.key]))
     ]
     return pd.DataFrame(lines, columns=["first", "second", "share", "kappa", "n"])
 
 
 def length_table(now: Snapshot, found: Section, judge: str | None) -> pd.DataFrame:
     """Return each row's mean length and number: row, task, tokens, value."""
-    names = list(map(label, labels(found.rows)))
+    names = list(map(label, short_names(found.rows)))
     numbers = row_values(now, found, judge)
     lines = [
         (names[row], task, float(np.nanmean(lengths.of(row))), float(np.nanmean(own.of(row))))
@@ -297,3 +300,19 @@ def length_table(now: Snapshot, found: Section, judge: str | None) -> pd.DataFra
         if row in own.rows
     ]
     return pd.DataFrame(lines, columns=["row", "task", "tokens", "value"])
+
+
+def judges_finding(table: pd.DataFrame) -> str:
+    """Return what a plot of `judge_table` shows: whom each judge puts first and last."""
+    ordered = table.sort_values("value", ascending=False).groupby("judge", sort=False)["row"]
+    told = [f"{judge}: {of.iloc[0]} highest, {of.iloc[-1]} lowest" for judge, of in ordered]
+    return "; ".join(told)
+
+
+def length_finding(table: pd.DataFrame) -> str:
+    """Return what a plot of `length_table` shows: whether longer responses go with more."""
+    told = f"{len(table)} methods by mean length and number"
+    if len(table) < 3 or 1 in (table["tokens"].nunique(), table["value"].nunique()):
+        return told
+    rank = float(table["tokens"].corr(table["value"], method="spearman"))
+    return f"{told}: rank correlation {number(rank, 2, signed=True)}"

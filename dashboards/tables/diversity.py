@@ -16,7 +16,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import Snapshot, clusters, in_words, tokenizer_of
 from mipo_eval.metrics.self_bleu import self_bleu_change, self_bleu_score
 from mipo_eval.records import Run
-from mipo_eval.reports.names import row_name, run_labels, trained_rules
+from mipo_eval.reports.names import row_name, run_titles, trained_rules
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import Scorable, scorable
 from mipo_eval.store.runs import list_runs
@@ -65,7 +65,7 @@ def within_table(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
     Different users who ask the same should get different answers: a model that ignores its user
     has 1 here. Tasks in which no prompt came twice are left out.
     """
-    labels = run_labels(runs)
+    labels = run_titles(runs, trained_rules(list_trainings(store)))
     lines = []
     for run in runs:
         for task, rows in _by_task(store, run).items():

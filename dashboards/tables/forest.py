@@ -8,8 +8,8 @@ from mipo_eval.dashboards.forest import ForestRow, rank_text, shares
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import PAPER, interval, number
 from mipo_eval.dashboards.tables.comparison import TOLD
-from mipo_eval.dashboards.tables.headline import p_text
-from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
+from mipo_eval.dashboards.tables.headline import p_text, short_names
+from mipo_eval.dashboards.tables.leaderboard import Comparisons, p_of
 from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
@@ -37,11 +37,11 @@ def forest_rows(
         against: rows compared with a baseline.
         published: of `paper_numbers`.
     """
-    whole = zip(labels(found.rows), found.rows, strict=True)
-    names = [name.removeprefix(f"{row.name.model} \u00b7 ") for name, row in whole]
+    names = short_names(found.rows)
     lower = direction(found.metric) == "lower"
     known = [row.cells[task] for row in found.rows if task in row.cells]
     best = next((set(cell.letters) for cell in known if cell.rank == 1), set())
+    together = sum(bool(best & set(cell.letters)) for cell in known)
     several = len({row.name.model for row in found.rows}) > 1
     every = {run.prompting for row in found.rows for c in row.cells.values() for run in c.runs}
     made = []
@@ -50,12 +50,13 @@ def forest_rows(
         if cell is None or cell.value is None or row not in rows:
             continue
         prompting = next((run.prompting for run in cell.runs if run.prompting), "")
-        about = [row.name.model] if several else []  # where all share it, a card says it
+        model, name = row.name.model, names[place]
+        about = [model] if several and name.startswith(f"{model} \u00b7 ") else []
         about += [f"{prompting} prompting"] if prompting and len(every) > 1 else []
         about += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
         made.append(
             ForestRow(
-                name=names[place],
+                name=name.removeprefix(f"{model} \u00b7 "),
                 about=" \u00b7 ".join(filter(None, [*about, cell.best_of_text])),
                 value=cell.value,
                 ci95=cell.ci95,
@@ -65,7 +66,7 @@ def forest_rows(
                 n=f"{'?' if cell.n is None else f'{cell.n:,}'}"
                 + (f" ({cell.unscored:,})" if cell.unscored else ""),
                 link=address("pairs", a=run_name(cell.runs[0]), **{TASK: task}),
-                alike=bool(best & set(cell.letters)) and len(known) > 1,
+                alike=together > 1 and bool(best & set(cell.letters)),
                 dots=tuple((value, _SEED) for value in cell.per_seed),
             )
         )
@@ -126,7 +127,7 @@ def difference_rows(table: pd.DataFrame) -> list[ForestRow]:
             name=line["row"],
             value=line["difference"],
             ci95=None if pd.isna(line["low"]) else (line["low"], line["high"]),
-            gain="" if pd.isna(line["p"]) else p_text(line["p"]),
+            gain=() if pd.isna(line["p"]) else (p_text(line["p"]),),
             n=f"{line['n']:,}",
             link=line["items"],
             alike=line["verdict"] != TOLD,
@@ -139,27 +140,40 @@ def difference_rows(table: pd.DataFrame) -> list[ForestRow]:
 def number_rows(table: pd.DataFrame, apart: str | None = None) -> list[ForestRow]:
     """Return the rows of a picture of `scores.score_table`, in their order.
 
+    Numbers that differ only in their seeds are one row: their mean, and a dot for each.
+
     Args:
         table: numbers of one task.
         apart: column that tells several numbers of a row apart.
     """
-    return [
-        ForestRow(
-            name=line["row"] if apart is None else f"{line['row']} \u00b7 {line[apart]}",
-            value=line["value"],
-            ci95=None if pd.isna(line["low"]) else (line["low"], line["high"]),
-            n="" if pd.isna(line.get("n")) else f"{line['n']:,}",
-            published=line["source"] == PAPER,
-        )
-        for line in table.to_dict("records")
-        if not pd.isna(line["value"])
-    ]
+    names = table["row"] if apart is None else table["row"] + " \u00b7 " + table[apart]
+    known = table.assign(named=names).dropna(subset="value")
+    made = []
+    for (name, source), own in known.groupby(["named", "source"], sort=False):
+        seeds = own["seed"].nunique() if "seed" in own else 0
+        lines = [own] if seeds == len(own) > 1 else [own.iloc[[n]] for n in range(len(own))]
+        made += [_number_row(str(name), line, published=source == PAPER) for line in lines]
+    return made
 
 
-def _gain(pair: Comparison | None, places: int) -> str:
+def _number_row(name: str, own: pd.DataFrame, *, published: bool) -> ForestRow:
+    first, seeds = own.iloc[0], len(own)
+    lone = seeds == 1 and not pd.isna(first["low"])
+    return ForestRow(
+        name=name,
+        about=f"{seeds} seeds" if seeds > 1 else "",
+        value=float(own["value"].mean()),
+        ci95=(first["low"], first["high"]) if lone else None,
+        n="" if pd.isna(first.get("n")) else f"{first['n']:,}",
+        published=published,
+        dots=tuple((value, _SEED) for value in own["value"]) if seeds > 1 else (),
+    )
+
+
+def _gain(pair: Comparison | None, places: int) -> tuple[str, ...]:
     if pair is None:
-        return ""
+        return ()
     within = interval(pair.ci95, places, signed=True)
-    told = f"{number(pair.difference, places, signed=True)} {within}"
     p = p_of(pair)
-    return told if p is None else f"{told} {p_text(p)}"
+    told = "" if p is None else p_text(p)
+    return number(pair.difference, places, signed=True), within, told

@@ -9,14 +9,20 @@ import pandas as pd
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
-from mipo_eval.dashboards.tables.scores import measured, number_frame, printed
+from mipo_eval.dashboards.tables.scores import measured, number_frame, printed, row_label
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.store.calls import latencies, spending
 from mipo_eval.store.engine import Store, sample_below
-from mipo_eval.store.judges import Validation, choosers, list_judges, list_validations
+from mipo_eval.store.judges import (
+    Validation,
+    choosers,
+    judge_names,
+    list_judges,
+    list_validations,
+)
 from mipo_eval.store.responses import responses_to, text_lengths
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tallies import choice_counts, latest_rated, mean_ratings, rating_counts
@@ -24,15 +30,6 @@ from mipo_eval.store.verdicts import chosen_pairs, pair_verdicts
 
 ACCURACIES = {"strict": "strict", "tie_tolerant": "tie-tolerant"}
 """Name among a validation's figures to the paper's."""
-
-
-def judge_names(store: Store) -> dict[str, str]:
-    """Return what judges are called, by key; those of equal name with the key's beginning."""
-    known = list_judges(store)
-    names = [judge.name for judge in known]
-    return {
-        judge.key: judge.name if names.count(judge.name) == 1 else judge.label for judge in known
-    }
 
 
 def accuracy_table(store: Store) -> pd.DataFrame:
@@ -146,7 +143,7 @@ def control_table(now: Snapshot) -> pd.DataFrame:
         if _judged_as((run, score)) in tried:
             name, _ = row_name(run, rules)
             about = {
-                "row": " · ".join(filter(None, (name.model, name.method, name.variant))),
+                "row": row_label(name.model, name.method, name.variant),
                 "task": score.task,
                 "judge": score.judge or "",
                 "entrant": score.control or "model",

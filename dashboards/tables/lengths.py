@@ -25,11 +25,21 @@ FORMATS = dict.fromkeys(("at_equal_length", "low", "high", "raw", "longer"), "%.
     "by": "%+.0f",
     "pays": "%+.2f",
 }
+TITLES = {
+    "at_equal_length": "at equal length",
+    "raw": "as measured",
+    "longer": "longer responses (%)",
+    "by": "longer by (mean)",
+    "unit": "counted in",
+    "pays": "gain by length (log-odds)",
+    "seen": "equal lengths seen",
+}
+"""Columns to their heads on a page."""
 NOTES = (
-    "longer: how many responses (%) are longer than what they are compared with; by: how much, "
-    "on average; pays: log-odds that one standard deviation more of length earns",
-    "seen: unticked where nearly every response is longer, or shorter: equal length was hardly "
-    "seen, and the number is a guess",
+    "Longer responses: how many are longer than what they are compared with. Gain by length: "
+    "log-odds that one standard deviation more of length earns.",
+    "Equal lengths seen: unticked where nearly every response is longer, or shorter. Then hardly "
+    "any had equal length, and the number is a guess.",
 )
 
 

@@ -14,18 +14,22 @@ import pandas as pd
 
 from mipo_eval.dashboards.markup import label, number
 from mipo_eval.records import Item, text_key
+from mipo_eval.reports.names import run_titles, trained_rules
 from mipo_eval.store import calls
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Made, answered, responses_to
 from mipo_eval.store.runs import find_run
+from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import Remark, remarks_on, verdicts_of_all
 from mipo_eval.verdict import PairVerdict, Verdict
 
 OUTCOMES: Mapping[Verdict, str] = {"a": "A wins", "tie": "tie", "b": "B wins"}
 """What a verdict is called; A is the first text."""
 UNDECIDED = "unscored"
+REFERENCE = "the reference"
+"""What the second side is called where it is no run."""
 FLIPPED, DISPUTED = "flipped", "judges differ"
 CHIPS = (*OUTCOMES.values(), FLIPPED, DISPUTED, UNDECIDED)
 """What items can be filtered for by one touch."""
@@ -148,6 +152,12 @@ def verdict_text(pairing: Pairing, names: Mapping[str, str]) -> str:
         said.append(f"{outcome_of(verdict)}{by}{gap}{f': {why}' if why else ''}")
     told = "; ".join(said) or "not judged"
     return f"{told[:1].upper()}{told[1:]}"
+
+
+def called(store: Store, *run_ids: str) -> dict[str, str]:
+    """Return what runs are called beside each other, by their ids."""
+    runs = [find_run(store, run_id) for run_id in run_ids]
+    return run_titles(runs, trained_rules(list_trainings(store)))
 
 
 def example_text(shown: "PairDetail", verdict: str, names: tuple[str, str]) -> str:

@@ -37,6 +37,8 @@ AXES = {
     "grad_norm": "gradient norm",
 }
 """Metric of a curve to the title of its axis, in the order pages offer them."""
+ENDS = dict.fromkeys(("ranking_accuracy", "held_out_ranking_accuracy"), (0.0, 1.0))
+"""Metric of a curve to its lowest and highest possible value, if it has any."""
 STEP_AXIS = "optimizer step"
 _POINTS = 400
 """More points than this are averaged over equal stretches of steps: a screen shows no more."""
@@ -248,6 +250,8 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.5g}"
+    if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+        return f"{len(value)} examples"
     if isinstance(value, list | tuple):
         return ", ".join(_shown(one) for one in value)
     return str(value)

@@ -53,9 +53,9 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
     unit = unit_of(found.metric)
     chance = f"{number(own.by_chance, places)}{unit}"
     apart = (
-        f"less than the {chance} of users served alike (p = {own.p_alike:.3f})"
+        f"worse than the {chance} if all were served alike ({p_text(own.p_alike)})"
         if own.p_alike < _SURE
-        else f"as chance makes it ({chance} if all were served alike)"
+        else f"no worse than by chance ({chance} if all were served alike)"
     )
     value = f"{number(own.worst_tenth, places)}{unit}"
     return f"{names[best]} does most for {who}: {value}, {apart}."
@@ -69,8 +69,10 @@ def spread_rows(found: Section, served: dict[int, Served]) -> list[ForestRow]:
             name=names[row],
             value=float(own.means.mean()),
             dots=_dots(own.means),
-            gain=f"{number(own.worst_tenth, places)} ({number(own.by_chance, places)}), "
-            + p_text(own.p_alike),
+            gain=(
+                f"{number(own.worst_tenth, places)} ({number(own.by_chance, places)}),",
+                p_text(own.p_alike),
+            ),
             n=f"{len(own.users):,}",
         )
         for row, own in served.items()
@@ -113,7 +115,7 @@ def user_table(
         )
         for user, mean, n in zip(own.users, own.means, own.items, strict=True)
     ]
-    return pd.DataFrame(lines, columns=["user", "value", "items of them", "behind"])
+    return pd.DataFrame(lines, columns=["user", "value", "number of items", "behind"])
 
 
 class Wishes(NamedTuple):

@@ -28,6 +28,7 @@ from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
 from mipo_eval.cli.plan import plan
 from mipo_eval.cli.plugins import plugins
+from mipo_eval.cli.push import push
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
@@ -180,6 +181,7 @@ for command in (
     list_runs,
     plan,
     plugins,
+    push,
     reproduce,
     show,
     store_commands,

@@ -234,7 +234,8 @@ def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
         if 2 * failed > total:
             backend = judge.backend
             why = backend.usage.complaint if isinstance(backend, Metered) else None
-            found[judge.key] = f"{judge.name}: calls for {failed:,} of {total:,} failed: {why}"
+            told = f"{judge.name}: calls for {failed:,} of {total:,} failed"
+            found[judge.key] = f"{told}: {why}" if why else told
     return list(found.values())
 
 

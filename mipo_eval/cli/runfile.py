@@ -7,6 +7,7 @@ value is given once: click would keep the last one, and drop the others without 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def _value(parameter: click.Parameter, value: Any) -> Any:
         raise ConfigError(
             f"{_flag(parameter).lstrip('-')} takes one value, but the file has a list"
         )
-    return value
+    return _typed(value)
 
 
 def _typed(value: Any) -> str:
@@ -181,14 +182,15 @@ def _read_environment(path: Path) -> None:
 
     from dotenv import dotenv_values
 
+    from mipo_eval.settings import read_text
+
     try:
-        with path.open(encoding="utf-8") as stream:
-            told = dotenv_values(stream=stream, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
+        told = dotenv_values(stream=StringIO(read_text(path)), interpolate=False)
+        for name, value in told.items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+    except (OSError, ValueError) as error:  # also of what is no name or no value of a variable
         raise ConfigError(f"--env-file {path} cannot be read: {error}") from None
-    for name, value in told.items():
-        if value is not None:
-            os.environ.setdefault(name, value)
 
 
 def _as_yaml(context: click.Context) -> str:

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="Labelled pairs: everyday, llmbar, judgebench, pandalm, psoups, ca, prism, a file of "
-    "pairs (.jsonl, .parquet, hf://...), or store:WHO for the labels that WHO gave on the board.",
+    help="Labelled pairs: everyday, llmbar, judgebench, pandalm, psoups, "
+    "personalized_rewardbench, ca, prism, a file of pairs (.jsonl, .parquet, hf://...), or "
+    "store:WHO for the labels that WHO gave on the board.",
 )
 @click.option(
     "--data-dir",

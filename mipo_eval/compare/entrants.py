@@ -25,7 +25,7 @@ from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
 from mipo_eval.keys import digest
-from mipo_eval.models.spec import checkpoint_name
+from mipo_eval.models.spec import checkpoint_name, read_name
 from mipo_eval.models.thinking import CUT, Parts, take_apart
 from mipo_eval.records import Item, Response, Run, Score
 from mipo_eval.reports.names import run_names, trained_rules
@@ -109,7 +109,7 @@ def find_entrant(
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
-    elif name != "demo" and not re.search(f"[/:]|{BASE}", name) and not Path(name).exists():
+    elif not (read_name(name).kind or re.search(f"[/:]|{BASE}", name) or Path(name).exists()):
         raise ConfigError(
             f"{name!r} is not an entrant: name a run of {store.name} (`mipo-eval runs` lists "
             "them), a checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response "

@@ -142,7 +142,6 @@ def _user(split: Split, number: int, seed: int) -> User:
     others = [fact for fact in known if fact not in foreign]
     life = [*foreign, *rng.sample(others, rng.choice((1, 2, 3)))]
     order = rng.sample(list(wishes().values()), len(wishes()))
-    early = rng.random() < _FOREIGN
     # A language goes with few other wishes: it comes first or it would hardly come at all.
     early = rng.random() < _FOREIGN
     order.sort(key=lambda wish: (wish.dimension == "language") != early)

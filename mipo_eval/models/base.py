@@ -238,6 +238,8 @@ class Limits:
         Raises:
             ConfigError: one of them would ask nobody, wait for ever, or is no number.
         """
+        if not isinstance(self.purse, Purse | None):
+            raise ConfigError("limits: purse is for programs: write max_cost")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is None and name in _MAY_BE_ABSENT:

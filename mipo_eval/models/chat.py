@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from mipo_eval.checkpoints import beginning, chat_template
 from mipo_eval.errors import ChatTemplateError, ConfigError, ModelError
 from mipo_eval.models.spec import ModelSpec
+from mipo_eval.settings import read_text
 
 CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The day every template is told it is: the one that Llama's templates name by themselves. A date
@@ -69,6 +70,19 @@ def prompt_ids(tokenizer: Any, messages: Messages, **how: Any) -> list[int]:
 def asks_for_the_date(template: str | None) -> bool:
     """Whether a template writes the date into its prompts."""
     return bool(template) and "strftime_now" in str(template)
+
+
+def _dated(template: str) -> str:
+    """Return a template for which it is always `CHAT_DATE`.
+
+    By a macro: a function that is given to a template beside its messages becomes a text in newer
+    versions of transformers. The empty text behind it keeps what the template begins with.
+    """
+    told = {f"%{code}": CHAT_DATE.strftime(f"%{code}") for code in "aAbBcdHIjmMpSxXyYZ"}
+    told |= {"%-d": str(CHAT_DATE.day), "%-m": str(CHAT_DATE.month), "%%": "%"}
+    filled = "".join(f" | replace({code!r}, {text!r})" for code, text in told.items())
+    macro = f"{{%- macro strftime_now(format) -%}}{{{{ format{filled} }}}}{{%- endmacro %}}"
+    return f"{macro}{{{{ '' }}}}{template}"
 
 
 @cache
@@ -198,7 +212,7 @@ def read_chat_template(path: Path) -> str:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         ImmutableSandboxedEnvironment().parse(text)
     except OSError as error:
         raise ConfigError(f"chat_template={path} cannot be read: {error.strerror}") from error
@@ -263,7 +277,7 @@ class ChatForm:
         else:
             conversation = self._with_known_roles(conversation, template)
         if asks_for_the_date(template):
-            how = {"strftime_now": CHAT_DATE.strftime} | how
+            template = _dated(template)
         return self._apply(conversation, chat_template=template, **how)
 
     def _with_known_roles(self, messages: Messages, template: str) -> Messages:

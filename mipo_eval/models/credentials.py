@@ -15,9 +15,14 @@ import os
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mipo_eval.errors import BackendError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 PREFIX = "MIPO_EVAL_KEY_"
 PLACEHOLDER = "none"
@@ -204,6 +209,7 @@ def _provider(url: str) -> Provider | None:
     return None
 
 
+@lru_cache
 def _place(url: str) -> tuple[str | None, int | None]:
     """Return host and port of a URL that may lack a scheme; the usual port is None."""
     text = url.strip()
@@ -238,3 +244,15 @@ def set_key(headers: MutableMapping[str, str], to: str, home: str, sent: SentKey
         headers.pop(name, None)
     if at_home and (key := sent.credential.key):
         headers[sent.header] = f"{sent.before}{key}"
+
+
+def keyed(home: str, sent: SentKey) -> "aiohttp.ClientMiddlewareType":
+    """Return what sets the key of the server at `home` in every request of an aiohttp session."""
+
+    async def with_key(
+        request: "aiohttp.ClientRequest", handler: "aiohttp.ClientHandlerType"
+    ) -> "aiohttp.ClientResponse":
+        set_key(request.headers, str(request.url), home, sent)
+        return await handler(request)
+
+    return with_key

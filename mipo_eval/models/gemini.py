@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Limits, Reply, Request, sendable
-from mipo_eval.models.credentials import PLACEHOLDER, SentKey, set_key
+from mipo_eval.models.credentials import PLACEHOLDER, SentKey, keyed
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import is_private, normal_url
 from mipo_eval.models.told import alternatives, count, word
@@ -87,14 +87,8 @@ class GeminiBackend(ServedBackend):
         [url], limits = self.urls, self.limits
         sent = SentKey(credential=self.credential(url), header="x-goog-api-key")
 
-        async def keyed(
-            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
-            set_key(request.headers, str(request.url), url, sent)
-            return await handler(request)
-
         async with aiohttp.ClientSession(
-            middlewares=[keyed],
+            middlewares=[keyed(url, sent)],
             connector=aiohttp.TCPConnector(limit=limits.concurrency),
             trust_env=not is_private(url),
         ) as session:

@@ -335,8 +335,7 @@ class HfBackend(CheckpointBackend):
     @cached_property
     def _dtype(self) -> str:
         """The checkpoint's own precision on a GPU; CPUs are exact and fast in float32 only."""
-        own = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
-        return str(own) if self._where.startswith("cuda") else "float32"
+        return self.checkpoint.dtype if self._where.startswith("cuda") else "float32"
 
     @cached_property
     def _packs(self) -> bool:

@@ -1,21 +1,24 @@
 """Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others."""
 
+import json
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.changes import NO_TEXT
-from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
+from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, keyed, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean, status_kind
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
-from mipo_eval.models.told import alternatives, json_of, tokens_of, word
+from mipo_eval.models.told import alternatives, fields, json_of, tokens_of, word
 
 if TYPE_CHECKING:
+    import aiohttp
     import httpx2
     import openai
 
@@ -43,9 +46,19 @@ class _Server:
 
     url: str
     client: "openai.AsyncOpenAI"
-    http: "httpx2.AsyncClient"
-    """The client's own connections, with its headers."""
+    session: "aiohttp.ClientSession"
+    """For what is asked often. The client spends three quarters of the time of a short verdict on
+    copies and checks of a request that is the same but for its text."""
     in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What came back over HTTP."""
+
+    status: int
+    content: bytes
+    retry_after: str | None
 
 
 class OpenAIBackend(ServedBackend):
@@ -125,13 +138,11 @@ class OpenAIBackend(ServedBackend):
         servers = []
         async with AsyncExitStack() as stack:
             for url in self.urls:
-                http = _connections(url, self.sent_key(self.credential(url)), self.limits)
+                sent = self.sent_key(self.credential(url))
+                http = _connections(url, sent, self.limits)
                 client = await stack.enter_async_context(self.client(url, http))
-                for name, value in client.default_headers.items():
-                    # A header that is left out is no string; each kind of body has its own type.
-                    if isinstance(value, str) and name.lower() != "content-type":
-                        http.headers[name] = value
-                servers.append(_Server(url, client, http))
+                session = _session(url, sent, self.limits, client.default_headers)
+                servers.append(_Server(url, client, await stack.enter_async_context(session)))
             yield servers
 
     async def _send(self, server: _Server, request: Request) -> Reply:
@@ -198,27 +209,24 @@ class OpenAIBackend(ServedBackend):
         return {name: value for name, value in body.items() if name not in left_out}
 
     async def _post(self, server: _Server, body: Mapping[str, Any]) -> Reply:
-        """Ask for one completion over the client's connections.
-
-        Not through the client's own method: it spends half of the time of a short verdict on copies
-        and checks of a request that is the same but for its text.
-        """
+        """Ask for one completion."""
         start = time.perf_counter()
-        posted = server.http.post(self.chat_url(server.url), json=body)
-        answer = await self.mapped(posted, server.url)
-        if answer.status_code == 400 and _NO_ROOM in answer.content:
+        asked = server.session.post(self.chat_url(server.url), json=body)
+        answer = await self.mapped(_read(asked), server.url)
+        if answer.status == 400 and _NO_ROOM in answer.content:
             return Reply(text="", finish_reason="length")
-        if not answer.is_success:
-            raise self.trouble(_status_error(answer), server.url)
+        if answer.status // 100 != 2:
+            raise self._status_trouble(answer, server.url)
         return read_completion(answer.content, time.perf_counter() - start)
 
     async def models(self, server: _Server) -> list[str] | None:
         """Return the models a server lists, or None if it has no such list."""
-        answer = await self.mapped(server.http.get(self.models_url(server.url)), server.url)
-        if answer.status_code == 404:
+        asked = server.session.get(self.models_url(server.url))
+        answer = await self.mapped(_read(asked), server.url)
+        if answer.status == 404:
             return None
-        if not answer.is_success:
-            raise self.trouble(_status_error(answer), server.url)
+        if answer.status // 100 != 2:
+            raise self._status_trouble(answer, server.url)
         try:
             return [str(model["id"]) for model in json_of(answer.content)["data"]]
         except (ValueError, KeyError, TypeError):
@@ -228,7 +236,7 @@ class OpenAIBackend(ServedBackend):
             ) from None
 
     def errors(self) -> tuple[type[Exception], ...]:
-        """The client's errors, and what passes it unmapped: answers that are no HTTP, for one."""
+        """Those of the client and of the HTTP libraries below it and beside it."""
         import aiohttp
         import httpx2
         import openai
@@ -241,17 +249,9 @@ class OpenAIBackend(ServedBackend):
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            if error.code == "content_filter" and error.status_code != 401:
-                words = clean(_words(error))
-                return Trouble("refused", f"{url} answered {error.status_code}: {words}")
-            return self.refusal(
-                url,
-                error.status_code,
-                _words(error),
-                stops=error.code == "insufficient_quota",
-                after=error.response.headers.get("retry-after"),
-                named=word(error.param),
-            )
+            answer, after = error.response, error.response.headers.get("retry-after")
+            told = _Answer(status=answer.status_code, content=answer.content, retry_after=after)
+            return self._status_trouble(told, url)
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
@@ -263,31 +263,81 @@ class OpenAIBackend(ServedBackend):
         reached = not isinstance(root, ConnectionRefusedError | socket.gaierror)
         return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
+    def _status_trouble(self, answer: _Answer, url: str) -> Trouble:
+        """Return what an answer by which a server takes no request is in our terms."""
+        told = _told_by(answer.content)
+        about = fields(told)
+        words = str(about.get("message") or about.get("detail") or told or "")
+        if about.get("code") == "content_filter" and answer.status != 401:
+            return Trouble("refused", f"{url} answered {answer.status}: {clean(words)}")
+        return self.refusal(
+            url,
+            answer.status,
+            words,
+            stops=about.get("code") == "insufficient_quota",
+            after=answer.retry_after,
+            named=word(about.get("param")),
+        )
+
 
 def _is_extra(name: str, value: Any) -> bool:
     return name == "structured_outputs" or (name in NEUTRAL and value == NEUTRAL[name])
 
 
 def _connections(url: str, sent: SentKey, limits: Limits) -> "httpx2.AsyncClient":
-    """Return the connections to a server, whose every request carries its key."""
-    import ssl
-
+    """Return the connections of a server's client, whose every request carries its key."""
     import httpx2
     import openai
 
-    async def keyed(request: httpx2.Request) -> None:
+    async def with_key(request: httpx2.Request) -> None:
         set_key(request.headers, str(request.url), url, sent)
 
-    # Loading the certificates takes 40 ms; an empty context suits http and trusts no https.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
-    # aiohttp instead of httpx: half the time per call, which is what limits short verdicts.
     return openai.DefaultAioHttpClient(
-        event_hooks={"request": [keyed]},
+        event_hooks={"request": [with_key]},
         timeout=limits.timeout,
         limits=httpx2.Limits(max_connections=limits.concurrency),
         trust_env=not is_private(url),
-        verify=context,
+        verify=_certificates(url),
     )
+
+
+def _session(
+    url: str, sent: SentKey, limits: Limits, headers: Mapping[str, Any]
+) -> "aiohttp.ClientSession":
+    """Return connections to a server for what is asked often, with its client's headers."""
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        # A header that is left out is no string; each kind of body has its own type.
+        headers={
+            name: value
+            for name, value in headers.items()
+            if isinstance(value, str) and name.lower() != "content-type"
+        },
+        middlewares=[keyed(url, sent)],
+        connector=aiohttp.TCPConnector(limit=limits.concurrency, ssl=_certificates(url)),
+        json_serialize=_BODY.encode,
+        timeout=aiohttp.ClientTimeout(),  # whoever asks sets one
+        trust_env=not is_private(url),
+    )
+
+
+_BODY = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _certificates(url: str) -> ssl.SSLContext:
+    """Return whom a server must be trusted by."""
+    import httpx2
+
+    # Loading them takes 40 ms; an empty context suits http and trusts no https.
+    http = url.startswith("http:")
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if http else httpx2.create_ssl_context()
+
+
+async def _read(asked: "AbstractAsyncContextManager[aiohttp.ClientResponse]") -> _Answer:
+    async with asked as answer:
+        after = answer.headers.get("retry-after")
+        return _Answer(status=answer.status, content=await answer.read(), retry_after=after)
 
 
 def read_completion(content: bytes, seconds: float | None = None) -> Reply:
@@ -359,20 +409,10 @@ def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
         return None
 
 
-def _status_error(answer: "httpx2.Response") -> "openai.APIStatusError":
-    """Return the client's error for an answer that is none, with the server's own words."""
-    import openai
-
+def _told_by(content: bytes) -> Any:
+    """Return the error in the body of an answer that is one, with the server's own words."""
     try:
-        body = json_of(answer.content)
+        body = json_of(content)
     except ValueError:
-        body = answer.text
-    told = body.get("error", body) if isinstance(body, dict) else body
-    return openai.APIStatusError(f"status {answer.status_code}", response=answer, body=told)
-
-
-def _words(error: "openai.APIStatusError") -> str:
-    body = error.body
-    if isinstance(body, dict):
-        return str(body.get("message") or body.get("detail") or body)
-    return str(body or "")
+        return content.decode("utf-8", "replace")
+    return body.get("error", body) if isinstance(body, dict) else body

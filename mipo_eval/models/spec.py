@@ -13,6 +13,7 @@ lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=valu
 scripted:FILE.jsonl   replies that were collected elsewhere; judges only
 PLUGIN:NAME           what a plug-in's backend asks; evaluated where that is a CallableBackend
 checker, demo         the demo world's rule, which judges, and its base model, which is evaluated
+smollm2               SmolLM2-135M-Instruct, from the hub or the package index
 NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
                       or by YAML file, with @URL where another server has its model
 
@@ -110,9 +111,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     "checker": Kind(form="checker", backend="mipo_eval.judges.checker:Checker", takes=None),
     "demo": Kind(form="demo", engine="hf", takes=None),
+    "smollm2": Kind(form="smollm2", engine="hf", takes=None),
     "lm-eval": Kind(form="lm-eval:TYPE:key=value,...", engine="lm-eval"),
 }
-_DEMO = "mipo_eval.demo.model:base_model"
+_OWN: Mapping[str, str] = {
+    "demo": "mipo_eval.demo.model:base_model",
+    "smollm2": "mipo_eval.everyday.smollm2:checkpoint",
+}
+"""What returns the folder of a checkpoint that has a name of ours."""
 _LM_EVAL = "mipo_eval.models.lm_eval_types"
 JUDGES = ", ".join(kind.form for kind in KINDS.values() if kind.backend)
 """What is asked by name as a judge, beside presets."""
@@ -194,10 +200,10 @@ def _split_url(text: str) -> tuple[str, str]:
 
 
 def checkpoint_name(text: str) -> str:
-    """Return the folder or hub id a name means; `demo` is that of the base model that ships."""
+    """Return the folder or hub id a name means; names of ours are those of a folder, too."""
     named = read_name(text)
-    if named.kind == "demo" and not named.name:
-        return str(_imported(_DEMO)())
+    if (own := _OWN.get(named.kind or "")) and not named.name:
+        return str(_imported(own)())
     return named.name if named.kind in {"hf", "vllm"} else text
 
 

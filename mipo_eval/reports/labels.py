@@ -5,6 +5,7 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "tie_rate": ("tie rate (%)", 1),
     "win_rate_half_ties": ("win rate, a tie is half (%)", 1),
     "win_rate_strict": ("win rate, a tie is a loss (%)", 1),
+    "loss_rate": ("loss rate (%)", 1),
     "win_rate_excluding_ties": ("win rate, ties left out (%)", 1),
     "net_win_rate": ("net win rate: wins less losses (%)", 1),
     "win_rate": ("win rate, weighted by probability (%)", 1),

@@ -143,6 +143,30 @@ def run_labels(chosen: Sequence[Run], rules: Sequence[RowRule] = ()) -> dict[str
     return labels
 
 
+def run_titles(runs: Sequence[Run], rules: Sequence[RowRule]) -> dict[str, str]:
+    """Return what runs are called in sentences, by id: their row, and what tells equal ones apart.
+
+    The model and the seed stand there only where runs differ in them, an id where nothing else
+    tells.
+    """
+    rows = [row_name(run, rules) for run in runs]
+    several = len({name.model for name, _ in rows}) > 1
+    titles = [
+        (f"{name.model} \u00b7 " if several else "")
+        + name.method
+        + (f" ({name.variant})" if name.variant else "")
+        for name, _ in rows
+    ]
+    seeds = [f", seed {trained or drawn}" for _, (trained, drawn) in rows]
+    for marks in (seeds, [f" [{run.run_id[:8]}]" for run in runs]):
+        told = len(set(marks)) > 1
+        alike = [told and titles.count(title) > 1 for title in titles]
+        titles = [
+            f"{t}{m if same else ''}" for t, m, same in zip(titles, marks, alike, strict=True)
+        ]
+    return {run.run_id: title for run, title in zip(runs, titles, strict=True)}
+
+
 METHODS = {
     "dpo": "DPO",
     "sft": "SFT",

@@ -70,6 +70,8 @@ RATE = (0.0, 100.0)
 """The span of a rate in percent."""
 SHARE = (0.0, 1.0)
 """The span of a share, or of a similarity."""
+_ROUNDING = 1e-9
+"""A share this near to 0 or 1 is that, and an error this small is none."""
 NET = (-100.0, 100.0)
 """The span of a net win rate."""
 
@@ -230,15 +232,18 @@ def share_interval(found: Estimates, variances: Floats) -> Interval | None:
     """Return the 95 % interval of one share between 0 and 1, from its variance.
 
     Student's on the scale of log-odds: it stays within 0 and 1, and near either end what is drawn
-    again lies more to the one side, as the interval does.
+    again lies more to the one side, as the interval does. At an end itself, where the odds have no
+    logarithm, it is Student's of the share.
     """
     from scipy.special import expit, logit
 
     value, error, degrees = (float(of[0]) for of in (found.means, found.errors, found.degrees))
     if np.isnan(degrees):
         return None
-    if error == 0:
+    if error < _ROUNDING:
         return constant_interval(value, degrees + 1, SHARE)
+    if min(value, 1 - value) < _ROUNDING:
+        return spanned(found, variances, SHARE)[0]
     reach = float(t_quantile(degrees)) * float(np.sqrt(variances[0])) / (value * (1 - value))
     return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 

@@ -35,6 +35,7 @@ _OF_ANSWER = (
     "seconds",
     "logprobs",
 )
+_EMPTY = dict.fromkeys(column.name for column in calls.columns)
 _DETAIL = 300
 
 
@@ -103,8 +104,7 @@ class Ledger(Asker[Tag, Call]):
 
     def _row(self, answer: Answer) -> dict[str, Any]:
         outcome = answer.outcome
-        row: dict[str, Any] = dict.fromkeys(column.name for column in calls.columns)
-        row |= {
+        row: dict[str, Any] = _EMPTY | {
             "call_key": answer.key,
             "backend": dict(self._backend.identity),
             "request": canonical_json(answer.request.to_json()),
@@ -165,7 +165,7 @@ def forget(store: Store, name: str) -> str:
         ConfigError: no call, or more than one, has such a key.
     """
     with store.write() as connection:
-        named = calls.c.call_key.startswith(name.lower(), autoescape=True)
+        named = calls.c.call_key.startswith(clean_text(name.lower()), autoescape=True)
         found = connection.execute(sa.select(calls.c.call_key).where(named).limit(2)).scalars()
         keys = [str(key) for key in found]
         if not name or len(keys) != 1:

@@ -53,6 +53,15 @@ def put_judge(
         store.put(connection, judges, [row], replace=["spec"] if replace else [])
 
 
+def judge_names(store: Store) -> dict[str, str]:
+    """Return what judges are called, by key; those of equal name with the key's beginning."""
+    known = list_judges(store)
+    names = [judge.name for judge in known]
+    return {
+        judge.key: judge.name if names.count(judge.name) == 1 else judge.label for judge in known
+    }
+
+
 def list_judges(store: Store) -> list[StoredJudge]:
     """Return every judge of the store, by name and key."""
     query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)

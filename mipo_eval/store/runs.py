@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.keys import digest, masked, masked_values
+from mipo_eval.keys import clean_text, digest, masked, masked_values
 from mipo_eval.records import Run, Score
 from mipo_eval.signature import Signature
 from mipo_eval.store.engine import Store, lasting, now
@@ -42,7 +42,8 @@ def find_run(store: Store, name: str) -> Run:
     Raises:
         ConfigError: no run or several runs match.
     """
-    query = sa.select(runs).where(runs.c.run_id.startswith(name, autoescape=True))
+    begins = runs.c.run_id.startswith(clean_text(name), autoescape=True)
+    query = sa.select(runs).where(begins)
     found = [Run(**row._mapping) for row in store.fetch(query)]
     if len(found) == 1:
         return found[0]

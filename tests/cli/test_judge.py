@@ -659,7 +659,7 @@ def test_a_killed_duel_continues_where_it_was(
         kept, sent = stored(calls), server.chats
         assert 64 <= kept < 2 * count
         if how is signal.SIGINT:
-            assert b"the same command continues" in error
+            assert b"repeat the command to continue" in error
             assert (kept, sent) == (100, 104)  # only what was in flight is lost
         found = match(run(capsys, *argv, "--store", "killed.db"))
         assert server.chats == sent + 2 * count - kept

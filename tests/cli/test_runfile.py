@@ -152,3 +152,12 @@ def test_a_command_writes_its_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert "plugins begins, version" in Path("log.txt").read_text()
     assert main(["plugins", "--log-file", "no/log.txt"]) == 2
     assert "--log-file no/log.txt cannot be written" in capsys.readouterr().err
+
+
+def test_a_log_that_finds_no_room_is_one_line_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plugins", "--json", "--log-file", "/dev/full"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)
+    assert told.err == "mipo-eval: --log-file /dev/full: No space left on device; it ends here\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.dashboards import export
-from mipo_eval.dashboards.forest import share_bar
+from mipo_eval.dashboards.forest import Scale, share_bar
 from mipo_eval.dashboards.matrix import matrix
 from mipo_eval.dashboards.tables import comparison, leaderboard, users, versus
 from mipo_eval.dashboards.tables.forest import forest_rows
@@ -97,7 +97,7 @@ def test_a_matrix_names_columns_by_number_and_is_inert() -> None:
     assert "background: #D55E00" in drawn
     same = matrix({("a", "b"): 50.0}, (["a", "b"], ["a", "b"]), "wins (%)", (0, 50, 100))
     assert "2&ensp;b" in same
-    assert "background: #F5F5F5; color: #1B1E24" in same
+    assert "background: #F5F5F5; color: #000000" in same
 
 
 def test_the_users_page_says_who_serves_the_worst_off(
@@ -124,9 +124,10 @@ def test_seeds_are_dots_and_files_are_made_of_what_is_shown(now: Snapshot) -> No
     paper = leaderboard.paper_numbers(found, [""])
     rows = forest_rows(found, "seeds", found.rows, {}, paper)
     assert [len(row.dots) for row in rows] == [3, 0]
-    svg = export.picture(rows, "win rate (%)", "svg").decode()
+    scale = Scale(title="win rate (%)", places=1, ends=(0.0, 100.0))
+    svg = export.picture(rows, scale, "svg").decode()
     assert "MIPO (missing)" in svg
-    assert export.picture(rows, "win rate (%)", "png").startswith(b"\x89PNG")
+    assert export.picture(rows, scale, "png").startswith(b"\x89PNG")
     tex = export.latex(found, short_names(found.rows))
     best = f"{rows[0].value:.1f}"
     assert f"MIPO (missing) & \\textbf{{{best}}}" in tex

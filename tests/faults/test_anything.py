@@ -6,7 +6,6 @@
 import copy
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mipo_eval.errors import ConfigError, DataError, MipoEvalError
@@ -35,20 +34,9 @@ from mipo_eval.tasks.datasets import parse_preferences
 from mipo_eval.tasks.items import read_items
 from mipo_eval.training.recipes import Recipe, load_recipe
 from tests.faults.test_linear import TOKENS
+from tests.laws import tries
 
-TIMES = int(os.environ.get("SOAK", "1"))
 CASES = Path(__file__).parents[1] / "cases" / "imports"
-
-
-def tries(number: int) -> settings:
-    """Try so often, the same every time, however slow that is."""
-    return settings(
-        max_examples=number * TIMES,
-        deadline=None,
-        derandomize=TIMES == 1,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def outcome(read: Callable[[], Any], kind: type[Exception]) -> Any:

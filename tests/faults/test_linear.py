@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mipo_eval import keys
 from mipo_eval.judges import claims, parse, prompt, visible
 from mipo_eval.judges.parse import parse_rating, parse_verdict
 from mipo_eval.models import server, thinking
@@ -32,7 +33,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "prompt": prompt.neutral,
     "words": server.clean,
 }
-MODULES = (claims, parse, prompt, visible, server, thinking, answers, datasets, numbers)
+MODULES = (keys, claims, parse, prompt, visible, server, thinking, answers, datasets, numbers)
 SMALL, LARGE = 3_000, 12_000
 QUICK = 0.2
 """Seconds of the processor for the larger text under which nobody waits, even if they are many."""

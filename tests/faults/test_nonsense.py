@@ -132,6 +132,11 @@ def test_a_chat_template_that_fails_or_never_ends(
         ("limits: 3", "limits"),
         ("limits: {attempts: 1, attempts: 2}", "has the key attempts twice"),
         ("temperature: .nan", "temperature"),
+        ("temperature: -1", "temperature"),
+        (f"max_tokens: {'9' * 30}", "max_tokens"),
+        ("max_tokens: true", "max_tokens"),
+        (f"seed: {'9' * 30}", "seed"),
+        (f"logprobs: {'9' * 30}", "logprobs"),
         (f"seed: {DIGITS}", "cannot be read"),
         (f"extra_body: {{a: {_deep(600)}}}", "nested too deeply"),
         ("extra_body: {a: 2024-13-45}", "cannot be read"),
@@ -139,6 +144,10 @@ def test_a_chat_template_that_fails_or_never_ends(
         ("chat_template_kwargs: {a: 2024-12-05}", "chat_template_kwargs"),
         ("extra_body: {a: !!python/object:os.system {}}", "cannot be read"),
         ("extra_body: {a: &a [1], b: [*a, *a]}", "refers to another place"),
+        ('prompt: "a\\0b"', "holds the character 0"),
+        ("prompt: /dev/zero", "too large"),
+        ('extra_body: {a: "\\ud800"}', "surrogates not allowed"),
+        ("limits: {purse: 3}", "purse is for programs"),
     ],
 )
 def test_a_preset_that_is_none(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +170,30 @@ def test_an_item_that_nobody_wrote(meta: str, capsys: pytest.CaptureFixture[str]
     text = f'{{"item_id": "i", "prompt": "Tea?", "meta": {{"a": {meta}}}}}'
     Path("odd.jsonl").write_text(text, encoding="utf-8")
     assert "odd.jsonl" in _refused(capsys, "--model", "demo", "--suite", "odd.jsonl")
+
+
+@pytest.mark.parametrize("option", ["--config", "--env-file", "--rows", "--plugin"])
+def test_a_file_that_never_ends(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Store.open("s.db").close()
+    command = ("leaderboard", "--store", "s.db") if option == "--rows" else ("plan",)
+    assert "too large" in _refused(capsys, *command, option, "/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "name", ["log-file: 3", "log-file: a/b", 'store: "a\\0b"', "env-file: {a: b}"]
+)
+def test_a_run_file_with_odd_names(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.yaml").write_text(f"{name}\n", encoding="utf-8")
+    if name == "log-file: 3":  # is a name of a file, too
+        assert main(["--config", "run.yaml", "--version"]) == 0
+    else:
+        _refused(capsys, "leaderboard", "--config", "run.yaml")
+
+
+@pytest.mark.parametrize("text", ["A=\0b", "\0=1", "'A=B'=3"])
+def test_an_environment_file_of_no_variables(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.env").write_text(text, encoding="utf-8")
+    assert "odd.env cannot be read" in _refused(capsys, "plugins", "--env-file", "odd.env")
 
 
 _DEMO = ("--model", "demo", "--suite", "ok.jsonl")
@@ -197,8 +230,12 @@ _TRAIN = ("train", "sft", "--model", "demo", "--suite", "demo")
         (*_TRAIN, "--out", "o", "--set", "lr=.nan"),
         ("import", LONG),
         ("import", "/dev/null"),
+        ("import", "/dev/zero"),
+        ("judge", "/dev/zero", "ok.jsonl", "--suite", "ok.jsonl", "--judge", "checker"),
         ("validate", "checker", "--data", f"{LONG}.jsonl"),
         ("show", "n" * 5000),
+        ("show", "\udcff"),  # a byte that is no UTF-8
+        ("store", "forget", "\udcff"),
     ],
 )  # fmt: skip
 def test_words_that_mean_nothing(

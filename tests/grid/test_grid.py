@@ -320,3 +320,39 @@ def test_what_only_the_hub_has_is_not_fetched_to_plan(capsys: pytest.CaptureFixt
     script = capsys.readouterr().out
     assert script.count("#SBATCH --partition=gpu") == 2
     assert "#SBATCH --array=1-390" in script
+
+
+@pytest.mark.slow
+def test_two_grids_on_one_folder_end_where_one_does(
+    models: tuple[Path, Path], server: OpenAIServer, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both killed by force as the first trained row is graded, both started again, one at last."""
+    name = grid(server, models[0], seeds=1, out="straight")
+    assert main(["grid", name, "--store", "straight.db"]) == 0
+    name = grid(server, models[0], seeds=1)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "mipo_eval", "grid", name]
+
+    def both() -> list[tuple[int, str]]:
+        options: dict[str, Any] = {"env": environment, "stderr": subprocess.PIPE, "text": True}
+        running.extend(subprocess.Popen(command, **options) for _ in range(2))
+        said = [one.communicate()[1] for one in running]
+        codes = [one.returncode for one in running]
+        running.clear()
+        return list(zip(codes, said, strict=True))
+
+    def kill(kind: str) -> None:
+        if kind == "grade" and Path("trained").exists():
+            for one in running:
+                one.kill()
+
+    running: list[subprocess.Popen[str]] = []
+    says.meanwhile = kill
+    assert -signal.SIGKILL in {code for code, _ in both()}
+    says.meanwhile = lambda _: None
+    for code, said in both():
+        assert code == 0 or (code == 2 and "another process is training in it" in said), said
+    capsys.readouterr()
+    told = document(capsys)
+    assert {step["status"] for step in told["steps"]} == {"done"}
+    assert numbers("store.db") == numbers("straight.db")

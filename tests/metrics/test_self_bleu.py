@@ -300,3 +300,10 @@ def test_many_groups_are_each_what_they_are_alone() -> None:
         own = [number for number in range(6000) if groups[number] == group]
         alone = self_bleu([texts[number] for number in own], tokenize="none").per_text
         assert [together[number] for number in own] == list(alone)
+
+
+def test_texts_that_all_have_a_twin_have_an_interval_that_ends_at_one() -> None:
+    score = self_bleu_score(["a b c d", "a b c d", "e f g h", "e f g h"], groups=list("wxyz"))
+    assert score.value == 1.0
+    assert score.ci95 is not None
+    assert 0 <= score.ci95[0] < score.ci95[1] == 1.0

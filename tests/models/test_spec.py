@@ -91,7 +91,7 @@ def test_a_name_taken_apart(name: str, kind: str | None, plain: str, url: str, l
         ("hf:", ConfigError, "has no model name: write hf:NAME"),
         ("scripted:replies.jsonl", ConfigError, "--model 'scripted:replies.jsonl' is not a model"),
         ("checker", ConfigError, "can be evaluated: use PATH, openai:MODEL, openai:MODEL@URL"),
-        ("demo:x", ConfigError, "demo, lm-eval:TYPE:key=value"),
+        ("demo:x", ConfigError, "demo, smollm2, lm-eval:TYPE:key=value"),
         ("lm-eval:hf:pretrained", ConfigError, "key=value,key=value"),
         (
             "lm-eval:hf:pretrained=m,trust_remote_code=True",

@@ -136,7 +136,8 @@ class Server:
         path = path.partition("?")[0]
         number = self._counts.get(path, 0)
         self._counts[path] = number + 1
-        is_json = headers.get("content-type", "application/json").startswith("application/json")
+        usual = "" if method == "PUT" else "application/json"  # a file, of whatever kind
+        is_json = headers.get("content-type", usual).startswith("application/json")
         body = (json.loads(raw) if is_json else raw) if raw else None
         call = Call(number=number, method=method, path=path, headers=headers, body=body)
         if self._keep:

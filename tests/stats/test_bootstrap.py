@@ -123,3 +123,10 @@ def test_weights_of_a_seed_are_the_same_kept_or_drawn_again(kept_cells, monkeypa
 def test_percentile_interval_ignores_replicates_without_a_value() -> None:
     drawn = np.append(np.arange(101.0), [NAN] * 7)
     assert percentile_interval(drawn, level=0.9) == pytest.approx((5, 95))
+
+
+@pytest.mark.parametrize(("users", "resampled"), [(9, 61), (10, 10)])
+def test_a_handful_of_users_cannot_stand_for_all(users: int, resampled: int) -> None:
+    groups = [Crossed(f"p{n % 61}", f"u{n % users}") for n in range(180)]
+    ids = Dependence.of(groups, len(groups)).coarsest()
+    assert int(ids.max()) + 1 == resampled

@@ -220,3 +220,21 @@ def test_what_leaves_nothing_is_about_the_other_kind() -> None:
     both = jackknifed(1.0, kinds, [of_prompts, nothing, np.linspace(0.9, 1.1, 8)])
     assert both.errors == pytest.approx(jackknifed(1.0, kinds[:1], [of_prompts]).errors)
     assert np.isnan(jackknifed(1.0, kinds[1:2], [nothing]).errors[0])
+
+
+def test_what_all_groups_show_is_certain() -> None:
+    values = np.stack([np.full(4, 3.0), np.zeros(4)], axis=1)
+    assert estimates(values).p_values().tolist() == [0.0, 1.0]
+
+
+def test_rounding_is_no_spread() -> None:
+    found = estimates([0.1 + 0.2, 0.3, 0.3, 0.3])
+    assert found.errors.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("values", [[1.0, 3.0], [1.0, 1 + 2e-6], [1.0, 1 + 2e-6, 1 + 1e-6]])
+def test_a_mean_without_each_of_a_few_groups_has_the_error_of_a_mean(values: list[float]) -> None:
+    one = np.array(values)
+    without = (one.sum() - one) / (len(one) - 1)
+    found = jackknifed(float(one.mean()), [np.arange(len(one))], [without])
+    assert found.errors == pytest.approx(stats.sem(one), rel=1e-6)

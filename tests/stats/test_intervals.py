@@ -8,14 +8,18 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from mipo_eval.stats.bootstrap import Crossed, percentile_interval
+from mipo_eval.stats.estimates import Estimates, estimates
 from mipo_eval.stats.intervals import (
     NET,
     RATE,
+    SHARE,
     constant_interval,
     intervals_in,
     mean_intervals,
     proportion_interval,
+    rare_variances,
     rate_intervals,
+    share_interval,
     span_intervals,
 )
 
@@ -91,6 +95,12 @@ def test_few_or_no_clusters() -> None:
     assert mean_intervals([[1.0, np.nan], [2.0, 3.0]])[1] is None
 
 
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_share_at_an_end_is_a_constant_whatever_rounding_left(end: float) -> None:
+    found = Estimates(*(np.array([number]) for number in (end, 1e-17, 9.0, 10)))
+    assert share_interval(found, found.errors**2) == constant_interval(end, 10, SHARE)
+
+
 def test_a_span_bounds_what_is_alike_and_what_is_nearly() -> None:
     (ties,) = span_intervals([[0.0]] * 5, None, NET)
     assert ties == pytest.approx((-52.18, 52.18), abs=0.01)  # 100 (1 - 0.025^(1/5))
@@ -129,3 +139,10 @@ def test_published_intervals_of_arena_hard(shared_data: Path) -> None:
         drawn = np.array(row["results"])
         published = (row["lower"], row["upper"])
         assert percentile_interval(drawn) == pytest.approx(published, abs=1e-6)
+
+
+def test_what_is_rare_has_no_unit() -> None:
+    values = np.repeat([[1.0], [0.0]], [37, 3], axis=0)
+    small = rare_variances(values, estimates(values), (0.0, 1.0))
+    large = rare_variances(100 * values, estimates(100 * values), (0.0, 100.0))
+    assert large == pytest.approx(1e4 * small)

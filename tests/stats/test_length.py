@@ -134,3 +134,15 @@ def test_published_length_controlled_rates_of_alpaca_eval(shared_data: Path) -> 
     assert np.abs(ours - published).max() < 8
     terse = [k for k, one in enumerate(found) if one.share_longer < 5]
     assert all(found[k].rate > own[k]["length_controlled_winrate"] for k in terse)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_the_unit_of_length_changes_nothing(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    own, rival = rng.integers(1, 400, (2, 60))
+    won = (own > rival) * 0.5 + rng.integers(0, 2, 60) * 0.5
+    one = length_controlled(won, own, rival)
+    other = length_controlled(won, own * unit, rival * unit)
+    assert other.rate == pytest.approx(one.rate)
+    assert abs(one.length_effect) > 0.1
+    assert other.length_effect == pytest.approx(one.length_effect)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mipo_eval.stats.intervals import rate_intervals
 from mipo_eval.stats.noise import judge_noise
 
 NAN = float("nan")
@@ -70,3 +71,14 @@ def test_the_intervals_hold_the_truth(firm: float, repeats: int) -> None:
         truths = (truth, noise**0.5)
         held += [low <= true <= high for true, (low, high) in zip(truths, ends, strict=True)]
     assert held.min() >= 180  # 95 % less three standard errors
+
+
+def test_of_two_answers_it_is_how_often_they_differ() -> None:
+    """Wins and losses asked twice vary by 1/2 where they differ, and by 0 elsewhere."""
+    answers = np.array([[0.0, 1.0]] * 5 + [[1.0, 1.0]] * 20 + [[0.0, 0.0]] * 15)
+    found = judge_noise(answers, None, answers[:, 0], None)
+    assert found is not None
+    differ = rate_intervals(np.repeat([100.0, 0.0], [5, 35])[:, None])[0]
+    assert differ is not None
+    assert found.sd == pytest.approx(np.sqrt(0.5 * 5 / 40))
+    assert found.sd_ci95 == pytest.approx([np.sqrt(0.5 * end / 100) for end in differ])

@@ -199,3 +199,32 @@ def test_effect_sizes() -> None:
     assert sizes[0] == pytest.approx(2 / np.sqrt(2))
     assert np.isnan(sizes[1:3]).all()  # no spread, and a single item
     assert sizes[3] == pytest.approx(6 / np.std([3, 5, 10], ddof=1))
+
+
+def test_users_that_differ_more_than_prompts_decide() -> None:
+    """Of 256 patterns of their signs two are as far from 0, and half of what is equal counts."""
+    rng = np.random.default_rng(15)
+    prompts, users = (of.ravel() for of in np.indices((40, 8)))
+    labels = [Crossed(p, u) for p, u in zip(prompts.tolist(), users.tolist(), strict=True)]
+    differences = 1 + rng.normal(scale=0.3, size=8)[users] + rng.normal(scale=0.1, size=320)
+    found = compare(differences, np.zeros(320), labels)
+    assert found.p == 1 / 256
+
+
+def test_crossing_never_says_more_than_students_test() -> None:
+    rng = np.random.default_rng(16)
+    prompts, users = (of.ravel() for of in np.indices((12, 12)))
+    labels = [Crossed(p, u) for p, u in zip(prompts.tolist(), users.tolist(), strict=True)]
+    for _ in range(40):
+        differences = 0.5 + rng.normal(size=12)[prompts] + rng.normal(size=12)[users]
+        found = compare(differences, np.zeros(144), labels)
+        assert found.p is not None
+        assert found.p >= estimates(differences, labels).p_values()[0]
+
+
+def test_no_correction_says_more_than_signs_could() -> None:
+    """Prompts that agree to the last digit: their signs are one of 2^13 pairs of patterns."""
+    base = np.random.default_rng(17).integers(3, size=14).astype(float)
+    table = np.stack([base + 2, base + 1, base], axis=1)
+    found = compare_all(table, ["a", "b", "c"], method="holm")
+    assert [one.p_adjusted for one in found] == [3 * 2.0**-13] * 3

@@ -123,3 +123,19 @@ def test_the_papers_suites_cannot_show_three_points_unpaired(shared_data: Path) 
 def test_detectable_by_hand(rate, n, points) -> None:
     sd = rate_sd(rate)
     assert Design(sd_first=sd, sd_second=sd).detectable(n) == pytest.approx(points, abs=0.05)
+
+
+def test_two_common_items_that_differ_have_a_correlation() -> None:
+    assert paired_correlation([0, 1, math.nan], [1, 3, 9]) == pytest.approx(1.0)
+    assert paired_correlation([0, 1], [3, 1]) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(("alpha", "power"), [(1.5, 0.8), (1.0, 0.8), (0.05, 1.0)])
+def test_levels_lie_between_0_and_1(alpha: float, power: float) -> None:
+    with pytest.raises(ConfigError, match="must both lie between 0 and 1"):
+        detectable_from_error(1.0, 9, alpha=alpha, power=power)
+
+
+def test_what_is_found_seldom_may_be_smaller_than_an_error() -> None:
+    """With many degrees of freedom it is the normal distribution's: 1.96 - 1.28."""
+    assert detectable_from_error(1.0, 1e6, power=0.1) == pytest.approx(1.95996 - 1.28155, abs=1e-3)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.seeds import Doubt, seed_summaries
+from mipo_eval.stats.seeds import Doubt, SeedSpread, inverse_chi_squared, seed_summaries
 from tests.stats.columns import mean_interval
 
 NAN = float("nan")
@@ -103,3 +104,20 @@ def test_a_variance_that_is_mostly_nothing_has_an_error(some: float) -> None:
     assert doubt.error == (some / 4) ** 0.5
     assert doubt.degrees >= 1.0
     assert (doubt.around(1.0) is None) == (some == 0)
+
+
+@pytest.mark.parametrize("degrees", [1.5, 5.0, 40.0])
+def test_the_degrees_of_a_doubt_make_its_interval_students(degrees: float) -> None:
+    found = Doubt(4.0 * inverse_chi_squared(0, degrees))
+    interval = found.around(3.0)
+    assert interval is not None
+    reach = stats.t.ppf(0.975, found.degrees) * found.error
+    assert interval == pytest.approx((3.0 - reach, 3.0 + reach))
+
+
+def test_two_methods_with_other_numbers_of_seeds_share_their_spread() -> None:
+    """Both vary by 6 between seeds: 6/2 and 6/3 as means, with three degrees of freedom."""
+    spread = SeedSpread(np.array([6 / 2, 6 / 3]), np.zeros(2), np.array([1, 2]))
+    doubt = spread.doubt(0.0, 9.0, [0, 1])
+    assert doubt is not None
+    assert doubt.variances == pytest.approx((6 / 2 + 6 / 3) * inverse_chi_squared(1, 3.0))

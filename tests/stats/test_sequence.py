@@ -97,6 +97,9 @@ def test_comparisons_change_their_intervals_and_p_values() -> None:
     assert found.ci95[0] < fixed.ci95[0] < fixed.ci95[1] < found.ci95[1]
     assert (found.difference, found.detectable, found.p_sign) == (fixed.difference, None, None)
     assert (fixed.p or 1) < (found.p or 0) < 0.05
+    assert found.p_adjusted is None
+    both = np.stack([table[:, 0] - table[:, 1]] * 2, axis=1)
+    assert {one.p_adjusted for one in at_any_time([fixed] * 2, both, None, 100.0)} == {2 * found.p}
 
 
 def test_what_is_taken_for_granted_where_prompts_and_users_cross() -> None:
@@ -105,3 +108,17 @@ def test_what_is_taken_for_granted_where_prompts_and_users_cross() -> None:
         "groups: the 12 users; prompts that they share count as different"
     )
     assert crossing_note([Crossed(n, n // 4) for n in range(40)]) is None
+
+
+def test_a_p_value_is_at_most_1() -> None:
+    found = sequence_evidence(np.array([0.0, 1.0] * 20), None, (0.0, 1.0))
+    assert found is not None
+    assert (found.p_above(0.5), found.p_below(0.5)) == (1.0, 1.0)
+    assert (found.p_above(1.0), found.p_below(0.0)) == (1.0, 1.0)
+
+
+def test_groups_without_a_value_are_not_counted() -> None:
+    values = np.array([0.5, np.nan, 1.0, np.nan, np.nan, 0.0])
+    found = sequence_evidence(values, ["a", "b", "c", "b", "d", "e"], (0.0, 1.0))
+    assert found is not None
+    assert found.groups == 3

@@ -202,3 +202,20 @@ def test_step_down_keeps_the_error_of_the_whole_family() -> None:
         wrong["holm"] += adjust(alone, "holm").min() < 0.05
         wrong["max-t"] += step_down(alone, np.cov(table.T) / n, pairs).min() < 0.05
     assert wrong["holm"] <= wrong["max-t"] <= 0.08 * 300  # 5 % and two standard errors
+
+
+def test_sums_that_differ_only_by_rounding_are_equal() -> None:
+    """0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 are two numbers to a machine."""
+    assert permutation_test(np.array([[0.1], [0.2], [0.3]])).tolist() == [2 / 8]
+
+
+def test_what_no_draw_reaches_is_one_of_one_more() -> None:
+    """The signs that were seen are one pattern, too."""
+    assert permutation_test(np.ones((60, 1)), permutations=999).tolist() == [1 / 1000]
+
+
+def test_thousands_of_groups_are_all_counted() -> None:
+    """The smaller ones are taken for normal; the sum of 6,000 signs has an error of 77.5."""
+    signs = np.repeat([1.0, -1.0], [3078, 2922])[:, None]
+    (p,) = permutation_test(signs)
+    assert p == pytest.approx(2 * stats.norm.sf(156 / np.sqrt(6000)), abs=0.01)

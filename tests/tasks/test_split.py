@@ -4,11 +4,12 @@ import random
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mipo_eval.errors import DataError
 from mipo_eval.tasks.split import near_duplicates, split_pools
+from tests.laws import tries
 
 
 def entries(count: int, users: int) -> tuple[list[str], list[str]]:
@@ -66,7 +67,7 @@ def test_near_duplicates(first: str, second: str, *, found: bool) -> None:
 words = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8).map(" ".join)
 
 
-@settings(max_examples=60)
+@tries(60)
 @given(st.lists(words, max_size=12), st.lists(words, max_size=12))
 def test_near_duplicates_are_those_of_all_pairs(first: list[str], second: list[str]) -> None:
     def similar(one: str, other: str) -> bool:

@@ -41,6 +41,8 @@ class Quiet:
 
     def finish(self) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
 
 def _wishes(count: int = 6) -> list[Item]:
     return [
