@@ -25,13 +25,11 @@ def measure(quick: bool) -> Iterator[Result]:
     sizes = (200, 2000) if quick else (100_000, 1_000_000)
     for _, call in _metrics(100):
         call()  # imports are not what is measured
-    costs = {n: {name: median_seconds(call, 1) for name, call in _metrics(n)} for n in sizes}
-    few, many = costs.values()
-    for name, seconds in many.items():
-        grown = exponent(sizes, [few[name], seconds])
+    for few, many in zip(*map(_metrics, sizes), strict=True):
+        costs = [median_seconds(call, 1) for _, call in (few, many)]
         yield Result(
-            name=name, size=f"{sizes[-1]:,} items", ours=seconds, wanted="<= 10",
-            note=f"its cost grew with the power {grown:.2f} of the size",
+            name=many[0], size=f"{sizes[-1]:,} items", ours=costs[-1], wanted="<= 10",
+            note=f"its cost grew with the power {exponent(sizes, costs):.2f} of the size",
         )  # fmt: skip
 
 

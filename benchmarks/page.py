@@ -107,8 +107,9 @@ def parts_of(page: str) -> dict[str, str]:
 
 def with_part(page: str, name: str, part: str) -> str:
     """Return the page with one part new and the others as they were, in the order of the list."""
-    parts = parts_of(page) | {BENCHMARKS[name]: part}
-    kept = [
-        f"## {title}\n\n{parts[title].strip()}\n" for title in BENCHMARKS.values() if title in parts
-    ]
+    absent = {
+        title: f"Not measured yet: `python -m benchmarks {n}`." for n, title in BENCHMARKS.items()
+    }
+    parts = absent | parts_of(page) | {BENCHMARKS[name]: part}
+    kept = [f"## {title}\n\n{parts[title].strip()}\n" for title in BENCHMARKS.values()]
     return "\n".join([_INTRODUCTION, *kept])

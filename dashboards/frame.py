@@ -245,9 +245,15 @@ def choose_first(
     *,
     show: Callable[[Option], str] = str,
 ) -> list[Option]:
-    """Let the user choose any of several; none means the first `most` of them."""
+    """Let the user choose any of several; none means the first `most` of them.
+
+    The link to the view names those, since others may be the first ones later.
+    """
     none = "All" if len(options) <= most else f"The first {most}"
-    return choose_some(label, options, key, show=show, none=none) or list(options[:most])
+    chosen = choose_some(label, options, key, show=show, none=none)
+    if not chosen and len(options) > most:
+        noted(key, [markup.label(show(one)) for one in options[:most]])
+    return chosen or list(options[:most])
 
 
 def chips(label: str, options: Sequence[str], key: str) -> list[str]:

@@ -114,11 +114,6 @@ class Checkpoint:
         return bool(chat_template(self.tokenizer))
 
     @property
-    def dtype(self) -> str:
-        """The precision that its configuration names; float32 where it does not."""
-        return str(self.config.get("dtype") or self.config.get("torch_dtype") or "float32")
-
-    @property
     def identity(self) -> dict[str, str]:
         """The weights by their content; reads all of them."""
         whole = {"checkpoint": fingerprint(self.folder)}

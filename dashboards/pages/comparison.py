@@ -220,10 +220,11 @@ def _forest(
     about = f"{title} to {named}: {apart} of {len(table)} methods are told apart from it"
     places, gain = decimals(found.metric), "p, corrected"
     scale = Scale(title=title, places=places, line=0.0, signed=True, gain=gain)
-    st.html(forest(difference_rows(table), scale, about))
-    st.html(
-        markup.line("Blue rows: not told apart from it (p \u2265 0.05, corrected for all methods).")
-    )
+    rows = difference_rows(table)
+    st.html(forest(rows, scale, about))
+    if any(row.alike for row in rows):
+        says = "Blue rows: not told apart from it (p \u2265 0.05, corrected for all methods)."
+        st.html(markup.line(says))
     with frame.folded():
         _differences(table, found.metric, task, margin=bool(margin))
     _at_equal_length(board, asked, found, of)

@@ -58,7 +58,10 @@ def show() -> None:
             position = _navigate(left, len(found))
             shown = board.recall(pairs.detail, first.run_id, other, position, live=True)
             if shown is not None:
-                verdict = pairs.verdict_text(found[position], judges)
+                own = found[position]
+                verdict = pairs.verdict_text(own, judges)
+                if not own.verdicts and shown.second.text is None:
+                    verdict = pairs.rated_text(shown.ratings)
                 known = board.recall(pairs.called, *filter(None, (first.run_id, other)))
                 sides = (known[first.run_id], known[other] if other else pairs.REFERENCE)
                 _item(board, shown, verdict, sides)

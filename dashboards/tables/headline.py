@@ -9,6 +9,7 @@ from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Cell, Row, Section
+from mipo_eval.reports.names import told_apart
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import NOTHING_APART
 
@@ -18,13 +19,8 @@ _NAMED = 3
 
 
 def short_names(rows: Sequence[Row]) -> list[str]:
-    """Return what rows are called beside each other: model and method only where they differ."""
-    full = labels(rows)
-    models = [row.name.model for row in rows]
-    methods = [row.name.method + f" ({row.name.variant})" * bool(row.name.variant) for row in rows]
-    if len({*models}) > 1 and len({*methods}) > 1:
-        return full
-    names = models if len({*models}) > 1 else methods
+    """Return what rows are called beside each other, in full where less does not tell."""
+    full, names = labels(rows), told_apart([row.name for row in rows])
     alone = [names.count(name) == 1 for name in names]
     return [name if one else long for name, long, one in zip(names, full, alone, strict=True)]
 

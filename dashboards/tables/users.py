@@ -58,7 +58,8 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
         else f"no worse than by chance ({chance} if all were served alike)"
     )
     value = f"{number(own.worst_tenth, places)}{unit}"
-    return f"{names[best]} does most for {who}: {value}, {apart}."
+    served_so = f"does most for {who}:" if len(served) > 1 else f"gives {who}"
+    return f"{names[best]} {served_so} {value}, {apart}."
 
 
 def spread_rows(found: Section, served: dict[int, Served]) -> list[ForestRow]:

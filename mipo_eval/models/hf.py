@@ -28,6 +28,7 @@ from mipo_eval.errors import BackendError, ChatTemplateError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
 from mipo_eval.models.chat import prompt_ids, with_chat_form
+from mipo_eval.models.precision import dtype_of
 from mipo_eval.models.thinking import written
 from mipo_eval.models.weights import load_weights
 from mipo_eval.threads import fit_threads
@@ -335,7 +336,7 @@ class HfBackend(CheckpointBackend):
     @cached_property
     def _dtype(self) -> str:
         """The checkpoint's own precision on a GPU; CPUs are exact and fast in float32 only."""
-        return self.checkpoint.dtype if self._where.startswith("cuda") else "float32"
+        return dtype_of(self.checkpoint) if self._where.startswith("cuda") else "float32"
 
     @cached_property
     def _packs(self) -> bool:

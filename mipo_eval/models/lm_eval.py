@@ -26,7 +26,7 @@ from mipo_eval.models.callable import CallableBackend
 from mipo_eval.models.drawing import OWN, check_drawing, own_drawing
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval_keyed import keyed
-from mipo_eval.models.precision import device_of, engine_arguments
+from mipo_eval.models.precision import Arguments, device_of, engine_arguments
 from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.recording import Completion, CompletionHook, Watched
 from mipo_eval.models.server import ServedBackend
@@ -139,12 +139,16 @@ class ModelOptions:
     chat_template: str | None = None
     """Text of a Jinja chat template, in place of (or for want of) the checkpoint's own."""
     device: str | None = None
-    arguments: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    arguments: Arguments = field(default_factory=dict)
     """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
     effort: Effort = field(default_factory=Effort)
     """How much the model is let think."""
     backend: ServedBackend | CallableBackend | None = None
     """What asks it, where it is served and somebody wants to know what that costs."""
+
+    def for_engine(self, model: ModelSpec) -> Arguments:
+        """Return what the model's engine is told, with a precision where nobody says one."""
+        return engine_arguments(model, self.arguments, self.device)
 
 
 _OF_SERVER: Mapping[str, type] = {
@@ -221,9 +225,7 @@ def generation_spec(
         **told,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
-        "engine": {
-            k: v for k, v in engine_arguments(model, options).items() if k not in _INDIFFERENT
-        },
+        "engine": {k: v for k, v in options.for_engine(model).items() if k not in _INDIFFERENT},
         "asking": dict(asking),
         "decoding": decoding.parts(),
         # Left out where nothing is said, so that keys stay what they were.
@@ -403,7 +405,7 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
             lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
         if getattr(lm, "tokenizer", None) is not None:  # some load it when it is looked at
             chat.with_chat_form(lm.tokenizer)
-    own = engine_arguments(model, options).get("dtype")
+    own = options.for_engine(model).get("dtype")
     fast = "" if own == options.arguments.get("dtype") else f"{own}, this processor's fastest"
     return LoadedModel(lm, decoding, options.system, fast)
 
@@ -418,13 +420,13 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
         needed = f"{model.name} needs {error.name}: pip install 'mipo-eval[{extra}]'"
         raise ModelError(needed) from error
     kind = partial(kind, model.checkpoint, seed=decoding.seed)
-    kind = partial(kind, **engine_arguments(model, options))
+    kind = partial(kind, **options.for_engine(model))
     kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
         # the time it has been shown: none at all under TQDM_DISABLE.
         return kind(batch_size=options.batch_size or 0)
-    device = device_of(options)
+    device = device_of(options.device)
     batch_size = options.batch_size or (_CPU_BATCH if device == "cpu" else "auto")
     loaded = kind(
         device=device,

@@ -10,12 +10,12 @@ differently do not share responses.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mipo_eval.models.lm_eval import ModelOptions
-    from mipo_eval.models.spec import ModelSpec
+from mipo_eval.checkpoints import Checkpoint
+from mipo_eval.models.spec import ModelSpec
 
+Arguments = Mapping[str, str | int | float | bool]
+"""Of an engine: dtype, tensor_parallel_size, ..."""
 _MULTIPLY: Mapping[str, frozenset[str]] = {
     "bfloat16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
     "float16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
@@ -24,25 +24,29 @@ _MULTIPLY: Mapping[str, frozenset[str]] = {
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def device_of(options: "ModelOptions") -> str:
+def dtype_of(checkpoint: Checkpoint) -> str:
+    """Return the precision that a checkpoint's configuration names; float32 where it does not."""
+    config = checkpoint.config
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def device_of(said: str | None) -> str:
     """Return where a checkpoint is loaded to: a GPU, if there is one and nothing else is said."""
     import torch
 
-    return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return said or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def engine_arguments(
-    model: "ModelSpec", options: "ModelOptions"
-) -> dict[str, str | int | float | bool]:
+def engine_arguments(model: ModelSpec, told: Arguments, device: str | None) -> Arguments:
     """Return what the engine is told: what the user says, and float32 where that is faster."""
-    found, checkpoint = dict(options.arguments), model.checkpoint
-    if model.engine != "hf" or "dtype" in found or checkpoint is None or checkpoint.quantized:
-        return found
-    flags = _MULTIPLY.get(checkpoint.dtype)
+    checkpoint = model.checkpoint
+    if model.engine != "hf" or "dtype" in told or checkpoint is None or checkpoint.quantized:
+        return told
+    flags = _MULTIPLY.get(dtype_of(checkpoint))
     # The device last: to know of GPUs, torch has to be imported.
-    if flags is None or flags & processor_flags() or device_of(options) != "cpu":
-        return found
-    return found | {"dtype": "float32"}
+    if flags is None or flags & processor_flags() or device_of(device) != "cpu":
+        return told
+    return {**told, "dtype": "float32"}
 
 
 @cache

@@ -61,6 +61,13 @@ def to_wandb(parcels: Sequence[Parcel], into: str | None) -> list[str]:
 
     project = into or os.environ.get("WANDB_PROJECT") or PROJECT
     with _speaking_to("wandb", Error):
+        # It would ask for a key on a terminal, where nobody would see the question.
+        online = wandb.setup().settings.mode in {"online", "shared"}
+        if online and not wandb.login(prompt=False, verify=False):
+            raise ConfigError(
+                "wandb has no key: log in with `wandb login`, set WANDB_API_KEY, or "
+                "WANDB_MODE=offline for a folder to be sent later"
+            )
         return [_to_wandb(wandb, parcel, project) for parcel in parcels]
 
 

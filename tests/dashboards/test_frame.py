@@ -155,7 +155,8 @@ def test_titles_of_runs_say_only_what_tells_them_apart(tmp_path: Path) -> None:
         "Personalized prompting, seed 2 [dddddddd]",
     ]
     other = replace(told[0], run_id="e" * 32, model="out/two")
-    assert set(run_titles([told[0], other], ()).values()) == {
-        "one \u00b7 Default prompting",
+    assert list(run_titles([told[0], other], ()).values()) == ["one", "two"]
+    assert list(run_titles([told[1], other], ()).values()) == [
+        "one \u00b7 Personalized prompting",
         "two \u00b7 Default prompting",
-    }
+    ]

@@ -78,9 +78,9 @@ def test_who_says_how_is_not_contradicted(
     options: ModelOptions, half: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _processor(monkeypatch, PLAIN)
-    assert precision.engine_arguments(parse_model(str(half)), options) == options.arguments
+    assert options.for_engine(parse_model(str(half))) == options.arguments
 
 
 def test_float32_stays_as_it_was(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _processor(monkeypatch, PLAIN)
-    assert precision.engine_arguments(parse_model(str(tiny_model)), ModelOptions()) == {}
+    assert ModelOptions().for_engine(parse_model(str(tiny_model))) == {}

@@ -192,7 +192,7 @@ def test_wandb_without_a_key_is_one_line(
     monkeypatch.setenv("HOME", str(Path().absolute()))
     assert main(["push", RUN[:8], "--to", "wandb"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("mipo-eval: wandb did not take the run: No API key configured")
+    assert error.startswith("mipo-eval: wandb has no key: log in with `wandb login`")
     assert error.count("\n") == 1
 
 
