@@ -21,7 +21,9 @@ TARGETS = ("hub", "wandb", "trackio", "mlflow", "tensorboard")
     )
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--to", "target", type=click.Choice(TARGETS), required=True)
+@click.option(
+    "--to", "target", type=click.Choice(TARGETS), required=True, help="Where runs are sent."
+)
 @click.option(
     "--into",
     metavar="NAME",
@@ -29,12 +31,16 @@ TARGETS = ("hub", "wandb", "trackio", "mlflow", "tensorboard")
     "experiment. tensorboard: the folder. [default: the client's own setting, or mipo-eval]",
 )
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="M", help="Only this metric; may be repeated."
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="M",
+    help="Send only this metric; repeat the option for several.",
 )
 @click.option(
     "--samples",
     is_flag=True,
-    help="Also send items with their responses and verdicts. hub: as the data set NAME-samples.",
+    help="Also send items with their responses and verdicts (for hub: as data set NAME-samples).",
 )
 @reading
 def push(  # noqa: PLR0913 - one parameter per flag
@@ -49,10 +55,10 @@ def push(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Send runs to a tracker or to the hub.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. Scores go with intervals, n
-    and signatures, plots and the learning curve of a checkpoint trained here; on the hub they
-    become the evaluation results of the card. Sent again, a run is brought up to date. What looks
-    like a key or a password is masked. docs/push.md says what each client needs.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. Scores are sent with
+    intervals, n, signatures and plots, and with the learning curve of a checkpoint trained here; on
+    the hub they become the card's evaluation results. A run that is sent again is updated.
+    Everything that looks like a key or a password is masked. docs/push.md says what is needed.
     """
     from mipo_eval.cli.render import inert
     from mipo_eval.push.pack import pack
@@ -64,8 +70,10 @@ def push(  # noqa: PLR0913 - one parameter per flag
     sent = send(target, parcels, into)
     without = sum(row["value"] is None for parcel in parcels for row in parcel.scores)
     output.document({"to": target, "runs": [*found], "sent": sent, "without_value": without})
-    output.show(*(inert(f"sent to {where}") for where in sent))
+    output.show(*(inert(f"Sent to {where}") for where in sent))
     if without:
-        output.note(f"{without} scores have no value: tables have their reasons, plots nothing")
+        output.note(
+            f"{without} scores have no value: the tables say why, and plots leave them out."
+        )
     if not any(parcel.pictures for parcel in parcels):
-        output.note("no plots were made: they need intervals, and pip install 'mipo-eval[board]'")
+        output.note("No plots were made: they need intervals, and pip install 'mipo-eval[board]'")
