@@ -61,7 +61,7 @@ base-model: .venv/dev.stamp  ## make the demo's base model again and put it wher
 	.venv/bin/python -m tests.demo.ship_base_model
 
 docs: .venv/docs.stamp  ## build the docs site in site/; a broken link is an error
-	.venv/bin/mkdocs build --strict --quiet
+	.venv/bin/mkdocs build --strict  # with --quiet it would pass over warnings
 
 screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs chromium)
 	.venv/bin/python -m tests.dashboards.screenshots
