@@ -11,6 +11,10 @@ help:  ## list what there is
 demo: .venv/train.stamp  ## train and compare SFT and MIPO in the embedded world
 	.venv/bin/mipo-eval demo
 
+demo-real: .venv/real.stamp  ## the same with a real small model, SmolLM2; hours on two cores
+	.venv/bin/mipo-eval grid real
+	.venv/bin/mipo-eval leaderboard --suite everyday
+
 test: .venv/dev.stamp  ## run all tests, with coverage
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
 
@@ -28,6 +32,14 @@ wheel-test: .venv/dev.stamp  ## build the wheel, install it elsewhere, use it th
 
 soak: .venv/dev.stamp  ## the tests of faults at thirty moments each, and bad networks at length
 	.venv/bin/python -m pytest tests/faults -n auto --maxprocesses 4 --dist loadfile --moments 30
+
+bench: .venv/dev.stamp .venv-bench/stamp  ## measure every speed beside the others', write docs/benchmarks.md
+	.venv/bin/python -m benchmarks
+
+.venv-bench/stamp: benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -qq --disable-pip-version-check -r benchmarks/peers.txt
+	@touch $@
 
 # Only its operators are used, so that none of what else it wants is needed.
 mutate: .venv/dev.stamp  ## change the code that decides numbers; which changes does no test notice?
@@ -48,6 +60,9 @@ test-rebuild: .venv/dev.stamp  ## make the demo's base model again and test that
 base-model: .venv/dev.stamp  ## make the demo's base model again and put it where it ships
 	.venv/bin/python -m tests.demo.ship_base_model
 
+docs: .venv/docs.stamp  ## build the docs site in site/; a broken link is an error
+	.venv/bin/mkdocs build --strict --quiet
+
 screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs chromium)
 	.venv/bin/python -m tests.dashboards.screenshots
 
@@ -58,5 +73,6 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-push test-vllm test-rebuild soak mutate base-model screenshots
+.PHONY: help demo demo-real test check docs wheel-test test-push test-vllm test-rebuild soak mutate bench \
+	base-model screenshots
 .PRECIOUS: .venv/%.stamp

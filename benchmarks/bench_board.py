@@ -1,25 +1,20 @@
 """The speed of the board over a store of a million verdicts and 200 runs, in a real browser.
 
-    python benchmarks/bench_board.py [STORE]
-
-Makes the store (in a temporary folder, or at STORE, where it stays for the next time), starts
-`mipo-eval board` on it and drives it with chromium: from the start of the server to the first page,
-other rules for ties and other filters, every page from the menu, memory. Beside wall time stands
-the processor time of the server, which other work on the machine does not change much.
+Drives `mipo-eval board` with chromium: from the start of the server to the first page, other rules
+for ties and other filters, every page from the menu, memory. Beside wall time stands the processor
+time of the server, which other work on the machine changes less.
 """
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from generated_store import fill
 from playwright.sync_api import sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' browser harness
-
+from benchmarks.generated_store import fill
+from benchmarks.results import Result
 from mipo_eval.store import Store
 from tests.dashboards.browser.driving import (
     Visitor,
@@ -80,11 +75,11 @@ class Server(NamedTuple):
         return Spent(elapsed, self.processor() - processor)
 
 
-def shown(what: str, spent: Spent, limit: float | None = None) -> bool:
-    """Print a time and whether its limit holds."""
-    beside = "" if limit is None else f" (limit {limit} s)"
-    print(f"{what}: {spent.wall:.2f} s, {spent.processor:.2f} s of processor{beside}", flush=True)
-    return limit is None or spent.wall <= limit
+def shown(name: str, size: str, spent: Spent, limit: float | None = None) -> Result:
+    """Return a row."""
+    wanted = "" if limit is None else f"<= {limit:g}"
+    note = f"{spent.processor:.2f} s of the server's processor"
+    return Result(name=name, size=size, ours=spent.wall, wanted=wanted, note=note)
 
 
 def click(window: Visitor, name: str) -> float:
@@ -98,64 +93,44 @@ def open_first(window: Visitor) -> None:
     window.page.locator(".mipo-forest").first.wait_for()
 
 
-def measure_floor(folder: Path) -> None:
-    """Print what the first page takes where there is next to nothing to read.
+def measure(quick: bool) -> Iterator[Result]:
+    """Measure over a store with next to nothing to read, then over a large one.
 
-    What the browser and Streamlit take by themselves: on a busy machine compare with this.
+    The first is what the browser and Streamlit take by themselves.
     """
-    path = folder / "few.db"
-    with Store.open(str(path)) as store:
-        fill(store, methods=2, seeds=1, items=10, preferences=1)
-    with sync_playwright() as driver, serve(path) as board:
-        browser = start_browser(driver)
-        window = open_window(browser, board)
-        spent = Server(board.pid).timed(lambda: open_first(window))
-        shown("first page over 30 verdicts, browser included", spent)
-        browser.close()
+    with TemporaryDirectory() as folder:
+        few, many = Path(folder) / "few.db", Path(folder) / "many.db"
+        with Store.open(str(few)) as store:
+            fill(store, methods=2, seeds=1, items=10, preferences=1)
+        yield from _driven(few, "30 verdicts", ("Comparison",))
+        with Store.open(str(many)) as store:
+            size = {"methods": METHODS, "seeds": SEEDS, "preferences": PREFERENCES}
+            count = fill(store, items=10 if quick else ITEMS, **size)
+        yield from _driven(many, f"{count:,} verdicts of {METHODS * SEEDS} runs", _PAGES)
 
 
-def measure(path: Path) -> int:
-    """Measure, print, and fail when a limit does not hold."""
+def _driven(path: Path, size: str, pages: tuple[str, ...]) -> Iterator[Result]:
     began = time.perf_counter()
     with sync_playwright() as driver, serve(path) as board:
         server = Server(board.pid)
-        shown("server healthy", Spent(time.perf_counter() - began, server.processor()))
+        up = Spent(time.perf_counter() - began, server.processor())
+        yield shown("The board's server is up", size, up)
         browser = start_browser(driver)
         window = open_window(browser, board)
         spent = server.timed(lambda: open_first(window))
-        kept = [shown("first page, browser included", spent, FIRST_PAGE)]
-        print(f"  of it, before the browser drew: {window.page.evaluate(_BLANK):.2f} s")
+        yield shown("First page, the browser's drawing included", size, spent, FIRST_PAGE)
         window.page.wait_for_timeout(1000 * _LOOK)
-        for name in ("half", "a loss", "half", "a win"):
+        for name in ("half", "a win"):
             spent = server.timed(lambda name=name: click(window, name))
-            kept.append(shown(f"a tie is {name}", spent, FILTER_CHANGE))
-        for title in _PAGES:
-            shown(title, server.timed(lambda title=title: window.turn_to(title) and None))
-        again = server.timed(lambda: window.turn_to("Leaderboard") and None)
-        shown("Leaderboard again", again)
+            yield shown(f"The first page where a tie is {name}", size, spent, FILTER_CHANGE)
+        for title in (*pages, "Leaderboard"):
+            spent = server.timed(lambda title=title: window.turn_to(title) and None)
+            yield shown(f"Turning to the page {title}", size, spent)
         peak = server.peak()
-        print(f"memory at most {peak:.0f} MiB (limit {MEMORY} MiB)")
-        if errors := window.errors:
-            print("\n".join(errors))
+        yield Result(
+            name="Memory of the board's server", size=size, ours=peak, unit="MiB",
+            wanted=f"<= {MEMORY}",
+        )  # fmt: skip
+        if window.errors:
+            raise ValueError("; ".join(window.errors))
         browser.close()
-        return 0 if all(kept) and peak <= MEMORY and not errors else 1
-
-
-_BLANK = "performance.getEntriesByType('paint').at(-1).startTime / 1000"
-
-
-def main() -> int:
-    """Make the store if it is not there, and measure."""
-    with TemporaryDirectory() as folder:
-        path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "million.db"
-        if not path.exists():
-            with Store.open(str(path)) as store:
-                size = {"methods": METHODS, "seeds": SEEDS}
-                count = fill(store, **size, items=ITEMS, preferences=PREFERENCES)
-                print(f"{count:,} verdicts of {METHODS * SEEDS} runs")
-        measure_floor(Path(folder))
-        return measure(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """How long `mipo-eval demo` takes on worse and worse machines, and whether its table changes.
 
-    python -m benchmarks.bench_demo [--only quiet ...]
-
 Each case is the whole command in a process of its own with nothing kept from before; worse machines
 are made from this one (Linux):
 
@@ -15,7 +13,6 @@ Seconds are of the clock and of the processor. The table is compared number by n
 case's, intervals included.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -27,6 +24,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from benchmarks.results import Result
 
 LIMIT = 180.0
 """Seconds of the clock that no case should need."""
@@ -113,19 +112,16 @@ def _numbers(document: Any) -> list[Any]:
     ]
 
 
-def main() -> None:
-    """Print a line per case."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+def measure(quick: bool) -> Iterator[Result]:
+    """Yield a row per case."""
     first = None
-    for name in parser.parse_args().only:
-        took, processor, table = run(CASES[name])
+    for name, case in CASES.items():
+        took, processor, table = run(case)
         first = first or table
         same = "the same table" if table == first else "ANOTHER TABLE"
-        late = "" if took <= LIMIT else f"  over {LIMIT:.0f} s"
-        sys.stdout.write(f"{name:12} {took:6.0f} s  {processor:6.0f} s cpu  {same}{late}\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
+        yield Result(
+            name="mipo-eval demo", size=name, ours=took, wanted=f"<= {LIMIT:g}",
+            note=f"{processor:.0f} s of the processor, {same}",
+        )  # fmt: skip
+        if quick:
+            return

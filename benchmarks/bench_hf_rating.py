@@ -1,23 +1,20 @@
 """Ratings from logits against generate-and-parse: same model, same items, same ratings.
 
-    python -m benchmarks.bench_hf_rating [--model FOLDER] [--responses 32] [--batch 1]
-
-Without --model a Qwen2 of some million random weights is made: what it rates means nothing, how
-long it takes does. Generate-and-parse is transformers' `generate`, greedy, in batches of the given
-size in the items' order, its reply read by our parser: once free to write up to 16 tokens, as such
-loops do, and once constrained to a rating and the end mark, the least that generation can take.
-Seconds are of processor time, so that a busy machine changes the ratios little.
+The model is a Qwen2 of some million random weights: what it rates means nothing, how long it takes
+does. Generate-and-parse is transformers' `generate`, greedy, in batches of the given size in the
+items' order, its reply read by our parser: once free to write up to 16 tokens, as such loops do,
+and once constrained to a rating and the end mark, the least that generation can take. Seconds are
+of processor time, so that a busy machine changes the ratios little.
 """
 
-import argparse
 import asyncio
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import Result
 from mipo_eval.judges.judge import RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, rating_requests
 from mipo_eval.judges.parse import parse_rating
 from mipo_eval.judges.prompt import load_prompt
@@ -144,49 +141,39 @@ def by_generation(
     return ratings_found
 
 
-def main() -> None:
-    """Measure both and print one JSON line."""
+def measure(quick: bool) -> Iterator[Result]:
+    """Time all three, one reply at a time and in batches."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--responses", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=1)
-    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.model or make_model(Path(temporary))
+        folder = make_model(Path(temporary))
         backend = HfBackend(str(folder))
         prompt = load_prompt("rubric", required=RATING_SLOTS, optional=RATING_OPTIONAL_SLOTS)
         judge = Judge(name="bench", spec="bench", backend=backend, prompt=prompt)
-        asked = list(requests(judge, args.responses))
+        asked = list(requests(judge, 2 if quick else 32))
         from_logits(backend, asked[:8])  # loads the model
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        by_generation(model, tokenizer, asked[:8], args.batch, free=True)
         clock = time.process_time
-        start = clock()
-        ours = from_logits(backend, asked)
-        logits_s, start = clock() - start, clock()
-        theirs = by_generation(model, tokenizer, asked, args.batch, free=False)
-        constrained_s, start = clock() - start, clock()
-        by_generation(model, tokenizer, asked, args.batch, free=True)
-        free_s = clock() - start
-    result = {
-        "ratings": len(asked),
-        "batch": args.batch,
-        "logits_s": round(logits_s, 3),
-        "free_s": round(free_s, 3),
-        "constrained_s": round(constrained_s, 3),
-        "times_as_fast_as_free": round(free_s / logits_s, 2),
-        "times_as_fast_as_constrained": round(constrained_s / logits_s, 2),
-        "same_ratings": ours == theirs,
-        "rating_counts": {str(value): ours.count(value) for value in sorted(set(ours), key=str)},
-    }
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()
+        for batch in (1, 16):
+            size = f"{len(asked)} ratings, batches of {batch} in the others"
+            by_generation(model, tokenizer, asked[:8], batch, free=True)
+            start = clock()
+            ours = from_logits(backend, asked)
+            logits, start = clock() - start, clock()
+            theirs = by_generation(model, tokenizer, asked, batch, free=False)
+            constrained, start = clock() - start, clock()
+            by_generation(model, tokenizer, asked, batch, free=True)
+            free = clock() - start
+            yield Result(
+                name="Rating by logits, beside generating up to 16 tokens", size=size, ours=logits,
+                other=free, ratio=free / logits, wanted=">= 5" if batch == 1 else "",
+            )  # fmt: skip
+            yield Result(
+                name="Rating by logits, beside generating a rating alone", size=size, ours=logits,
+                other=constrained, ratio=constrained / logits,
+                note="the same ratings" if ours == theirs else "OTHER RATINGS",
+            )  # fmt: skip

@@ -1,105 +1,137 @@
-"""Verdicts a second against a slow local server, as a share of the ideal rate.
-
-    python -m benchmarks.bench_judging [--requests 2000] [--latency 0.2] [--concurrency 64] [--peer]
+"""Judging a local server of 20 and 200 ms, 64 requests at once: beside ideal and other projects.
 
 The server runs in a process of its own. Ideal is what waiting alone allows: every slot answers one
-request per latency, so n requests take ceil(n / concurrency) latencies. `--peer` asks the same of
-the same server by a pool of threads over the openai client, which is FastChat's judging loop
-(`gen_judgment.py --parallel`) with the present client.
+request per latency, so n requests take ceil(n / 64) latencies. `the bare loop` asks the same of the
+same server by 64 sockets that write bytes made before and look at nothing: what this server and
+this machine allow at most. The others are the request loops of other projects, in processes of
+their own, and FastChat's: a pool of threads over the openai client. All take turns, three rounds.
 """
 
-import argparse
 import asyncio
 import json
 import math
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from benchmarks.judge_server import JudgeServer
+from benchmarks.peers import Clock, Peer, Spent, prompt
+from benchmarks.results import Result
 from mipo_eval.models.base import Limits, Message, Reply, Request
 from mipo_eval.models.openai import OpenAIBackend
 
-ROOT = Path(__file__).parents[1]
+_AT_ONCE = 64
+_PEERS = {
+    "plain_async": "the openai package's async client",
+    "threads": "FastChat's threads",
+    "alpaca_eval": "alpaca_eval",
+    "inspect_ai": "inspect_ai",
+    "lm_eval": "lm-eval's API model",
+}
+_HERE = {"lm_eval", "threads", "plain_async"}
+"""What needs no other packages than ours."""
 
 
 def requests(number: int) -> Iterator[Request]:
     """Yield distinct one-token requests of a realistic length."""
-    filler = "The reply uses short sentences and everyday words, as the reader asked. " * 12
     for index in range(number):
-        text = f"{filler}\nReply {index}. Write one whole number from 1 to 5."
         yield Request(
-            messages=(Message(role="user", content=text),), choices=("1", "2", "3", "4", "5")
+            messages=(Message(role="user", content=prompt(index)),),
+            choices=("1", "2", "3", "4", "5"),
         )
 
 
-async def judge(backend: OpenAIBackend, number: int) -> float:
-    """Return the seconds from the first request to the last reply; every reply must be good."""
-    await backend.check()
-    start = time.perf_counter()
+def measure(quick: bool) -> Iterator[Result]:
+    """Time everybody at both latencies."""
+    for latency, number in ((0.2, 1280), (0.02, 3200)):
+        yield from _at(latency, 128 if quick else number, rounds=1 if quick else 3)
+
+
+def _at(latency: float, number: int, rounds: int) -> Iterator[Result]:
+    found: dict[str, list[Spent]] = defaultdict(list)
+    failed: dict[str, str] = {}
+    with JudgeServer(latency) as server, Peer() as other, Peer(sys.executable) as own:
+        loops: dict[str, Callable[[int], Spent]] = {
+            "ours": lambda count: asyncio.run(_ours(server.url, count)),
+            "bare": lambda count: asyncio.run(_bare(server.url, count)),
+        }
+        for name in _PEERS:
+            peer = own if name in _HERE else other
+            loops[name] = lambda count, name=name, peer=peer: peer.spent(
+                name, server.url, count, _AT_ONCE
+            )
+        for count in [_AT_ONCE] + [number] * rounds:
+            for name, loop in loops.items():
+                try:
+                    found[name].append(loop(count))
+                except RuntimeError as error:
+                    failed[name] = f"not compared: {error}"
+    medians = {  # the first round imports and connects
+        name: Spent(*map(statistics.median, zip(*spent[1:], strict=True)))
+        for name, spent in found.items()
+        if spent[1:]
+    }
+    ours, bare, ideal = medians["ours"], medians["bare"], math.ceil(number / _AT_ONCE) * latency
+    size = f"{number:,} requests of {1000 * latency:.0f} ms"
+    yield Result(
+        name="Judging: share of the ideal rate", size=size, ours=ours.wall, other=ideal,
+        ratio=ideal / ours.wall, wanted=">= 0.95",
+        note=f"the bare loop reaches {ideal / bare.wall:.2f}; ours takes "
+        f"{1e3 * ours.processor / number:.2f} ms of processor a request, it "
+        f"{1e3 * bare.processor / number:.2f} ms",
+    )  # fmt: skip
+    yield Result(
+        name="Judging: share of the bare loop's rate", size=size, ours=ours.wall, other=bare.wall,
+        ratio=bare.wall / ours.wall,
+    )  # fmt: skip
+    for name, title in _PEERS.items():
+        if name not in medians:
+            about = {"size": size, "ours": ours.wall, "note": failed[name]}
+            yield Result(name=f"Judging beside {title}", **about)
+            continue
+        took = medians[name]
+        note = f"it takes {1e3 * took.processor / number:.2f} ms of processor a request"
+        if took.wall < 1.5 * ideal:
+            note += f"; ideal itself is {took.wall / ideal:.2f} times as fast as it"
+        yield Result(
+            name=f"Judging beside {title}", size=size, ours=ours.wall, other=took.wall,
+            ratio=took.wall / ours.wall, wanted=">= 1.5", note=note,
+        )  # fmt: skip
+
+
+async def _ours(url: str, number: int) -> Spent:
+    """Return what it takes from the first request to the last reply; every one must be good."""
+    backend = OpenAIBackend("judge", url, limits=Limits(concurrency=_AT_ONCE))
+    clock = Clock()
     good = 0
     async for _, outcome in backend.answer(requests(number)):
         good += isinstance(outcome, Reply)
-    seconds = time.perf_counter() - start
     if good != number:
-        raise SystemExit(f"only {good} of {number} requests were answered")
-    return seconds
+        raise ValueError(f"only {good} of {number} requests were answered")
+    return clock.spent()
 
 
-def by_threads(url: str, number: int, concurrency: int) -> float:
-    """Return the seconds FastChat's loop takes: one thread per slot, one blocking call each."""
-    import openai
+async def _bare(url: str, number: int) -> Spent:
+    """Return what it takes until sockets alone have as many answers."""
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    body = json.dumps(
+        {"model": "judge", "messages": [{"role": "user", "content": prompt(0)}], "max_tokens": 16}
+    )
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\n"
+    sent = f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    left = iter(range(number))
 
-    client = openai.OpenAI(api_key="none", base_url=url)
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        for _ in left:
+            writer.write(sent.encode())
+            told = await reader.readuntil(b"\r\n\r\n")
+            length = told.lower().partition(b"content-length:")[2].split()[0]
+            await reader.readexactly(int(length))
+        writer.close()
 
-    def match(request: Request) -> str:
-        answer = client.chat.completions.create(
-            model="judge",
-            messages=[{"role": "user", "content": request.messages[0].content}],
-            temperature=0,
-            max_tokens=16,
-            n=1,
-        )
-        return answer.choices[0].message.content or ""
-
-    matches = list(requests(number))
-    start = time.perf_counter()
-    with ThreadPoolExecutor(concurrency) as executor:
-        good = sum(text == "4" for text in executor.map(match, matches))
-    seconds = time.perf_counter() - start
-    if good != number:
-        raise SystemExit(f"only {good} of {number} requests were answered")
-    return seconds
-
-
-def main() -> None:
-    """Measure and print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=2000)
-    parser.add_argument("--latency", type=float, default=0.2)
-    parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--peer", action="store_true", help="also time a pool of threads")
-    args = parser.parse_args()
-    with JudgeServer(args.latency) as server:
-        url = server.url
-        backend = OpenAIBackend("judge", url, limits=Limits(concurrency=args.concurrency))
-        seconds = asyncio.run(judge(backend, args.requests))
-        peer = by_threads(url, args.requests, args.concurrency) if args.peer else None
-    ideal = math.ceil(args.requests / args.concurrency) * args.latency
-    result = {
-        "requests": args.requests,
-        "latency_s": args.latency,
-        "concurrency": args.concurrency,
-        "seconds": round(seconds, 3),
-        "per_second": round(args.requests / seconds, 1),
-        "share_of_ideal": round(ideal / seconds, 3),
-        "share_of_slots_busy": round(args.requests * args.latency / args.concurrency / seconds, 3),
-    }
-    if peer is not None:
-        result |= {"peer_seconds": round(peer, 3), "times_the_peer": round(peer / seconds, 2)}
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()
+    clock = Clock()
+    await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
+    return clock.spent()

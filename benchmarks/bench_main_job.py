@@ -1,17 +1,10 @@
-"""The main job's limits, each measured in one run of this file.
+"""The main job: generation beside plain lm-eval, judging by the whole command, doing it again.
 
-    python -m benchmarks.bench_main_job [overhead] [served] [judging] [memory]
-
-served    responses of a server that answers in 200 ms, drawn and stored, against lm-eval's own
-          model type with as many requests at once
-overhead  generation in stored chunks against one `lm_eval.simple_evaluate` on the same items
-judging   calls a second through the whole command against a server that answers in 200 ms,
-          as a share of the ideal: concurrency / latency; then the same command with everything
-          in the store
-memory    peak memory of the command while it judges 100,000 items
+The served model and the judge are a local server that answers in 200 ms, 64 at once. Generation
+runs in turns with lm-eval's own: `lm_eval.simple_evaluate` for a local model, its API model type
+with as many requests at once for a served one.
 """
 
-import argparse
 import os
 import resource
 import statistics
@@ -19,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.judge_server import REPOSITORY, JudgeServer
+from benchmarks.results import Result, median_seconds, of_children
 from mipo_eval.evaluation.generate import draw
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import (
@@ -91,16 +85,25 @@ def prepare(folder: Path, count: int, url: str) -> list[str]:
     return [*command, "--store", str(folder / "store.db")]
 
 
-def run(command: list[str]) -> float:
-    """Run a command and return its wall time in seconds."""
+def run(command: list[str]) -> None:
+    """Run a command, which must succeed."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    return time.perf_counter() - started
 
 
-def overhead(rounds: int = 3) -> None:
-    """Compare our chunks with lm-eval called once, alternating, on the demo model."""
+def measure(quick: bool) -> Iterator[Result]:
+    """Measure generation, judging, judging again, and memory."""
+    yield from overhead()
+    yield from served(64 if quick else 2560, rounds=1 if quick else 3)
+    yield from judging(64 if quick else 2000)
+    yield from again(200 if quick else 100_000)
+
+
+def overhead(rounds: int = 1) -> Iterator[Result]:
+    """Compare our chunks with lm-eval called once, alternating, on the demo model.
+
+    Seconds are of the processor.
+    """
     import lm_eval
 
     spec = parse_model("demo")
@@ -108,10 +111,10 @@ def overhead(rounds: int = 3) -> None:
     model = load_model(spec, ModelOptions(), decoding)
     task = load_task("mipo_demo", {"source": "demo"}, decoding)
     everything = range(len(task.eval_docs))
-    ratios = []
+    times = []
     with tempfile.TemporaryDirectory() as folder, Store.open(f"{folder}/store.db") as store:
         for _ in range(rounds + 1):
-            started = time.perf_counter()
+            started = time.process_time()
             lm_eval.simple_evaluate(
                 model=model._lm,
                 tasks=[task],
@@ -119,19 +122,18 @@ def overhead(rounds: int = 3) -> None:
                 bootstrap_iters=0,
                 log_samples=True,
             )
-            direct = time.perf_counter() - started
-            started = time.perf_counter()
+            direct = time.process_time() - started
+            started = time.process_time()
             for first in range(0, len(everything), model.chunk_size):
                 made = model.ask(task, everything[first : first + model.chunk_size])
                 put_responses(store, "g", made)
-            ratios.append((time.perf_counter() - started) / direct)
-    ratio = statistics.median(ratios[1:])  # the first round warms up
-    print(f"overhead: {ratio:.3f} of lm-eval's own time on {len(everything)} items (limit 1.05)")
+            times.append((time.process_time() - started, direct))
+    yield _share("hf", f"{len(everything)} items of the demo", times[1:])  # the first warms up
 
 
-def served(count: int = 2560, latency: float = 0.2, rounds: int = 2) -> None:
+def served(count: int, latency: float = 0.2, rounds: int = 3) -> Iterator[Result]:
     """Compare the drawing of a served model with lm-eval's own, alternating."""
-    ratios = []
+    times = []
     with JudgeServer(latency) as server, tempfile.TemporaryDirectory() as folder:
         write_items(Path(folder) / "tea.jsonl", items(count))
         own = f"model=judge,base_url={server.url}/chat/completions,num_concurrent={CONCURRENCY}"
@@ -141,20 +143,25 @@ def served(count: int = 2560, latency: float = 0.2, rounds: int = 2) -> None:
             decoding = decoding_for(spec, {}, seed=0)
             task = load_task("mipo_items", {"source": f"{folder}/tea.jsonl"}, decoding)
             models.append((load_model(spec, ModelOptions(), decoding), task))
+        [(ours, our_task), (theirs, their_task)] = models
         for number in range(rounds):
-            seconds = []
             with Store.open(f"{folder}/{number}.db") as store:
                 put_generation(store, "g", {})
-                for model, task in models:
-                    started = time.perf_counter()
-                    if model is models[0][0]:
-                        draw(store, "g", model, [(task, range(count))], Silent())
-                    else:
-                        model.ask(task, range(count))
-                    seconds.append(time.perf_counter() - started)
-            ratios.append(seconds[0] / seconds[1])
-    ratio = statistics.median(ratios)
-    print(f"served: {ratio:.3f} of lm-eval's own time on {count} items (limit 1.05)")
+                started = time.perf_counter()
+                draw(store, "g", ours, [(our_task, range(count))], Silent())
+                between = time.perf_counter()
+                theirs.ask(their_task, range(count))
+                times.append((between - started, time.perf_counter() - between))
+    yield _share("served", f"{count:,} items of {1000 * latency:.0f} ms", times)
+
+
+def _share(what: str, size: str, times: Sequence[tuple[float, float]]) -> Result:
+    return Result(
+        name=f"Generation, {what}: share of plain lm-eval's time", size=size,
+        ours=statistics.median(ours for ours, _ in times),
+        other=statistics.median(theirs for _, theirs in times),
+        ratio=statistics.median(ours / theirs for ours, theirs in times), wanted="<= 1.05",
+    )  # fmt: skip
 
 
 class Silent:
@@ -169,41 +176,42 @@ class Silent:
     def finish(self) -> None:
         """End the stage."""
 
+    def warn(self, text: str) -> None:
+        """Say something."""
 
-def judging(count: int = 2000, latency: float = 0.2) -> None:
-    """Judge against a slow server, then repeat the command with everything stored."""
+
+def judging(count: int, latency: float = 0.2) -> Iterator[Result]:
+    """Judge against a slow server by the whole command."""
     with JudgeServer(latency) as server, tempfile.TemporaryDirectory() as folder:
-        command = prepare(Path(folder), count, server.url)
-        first = run(command)
-        asked = server.told()["seconds"]  # the server is gone: what follows must not need it
-        again = run(command)
+        run(prepare(Path(folder), count, server.url))
+        asked = server.told()["seconds"]
     ideal = count / CONCURRENCY * latency
-    print(
-        f"judging: {count} calls in {asked:.2f} s from the first call to the last answer, "
-        f"{ideal / asked:.1%} of the ideal rate (limit 90 %); the whole command took {first:.2f} s"
-    )
-    print(f"again: {again:.2f} s for {count} stored items (limit 2 s)")
+    yield Result(
+        name="Judging by the command: share of the ideal rate, first call to last answer",
+        size=f"{count:,} items of {1000 * latency:.0f} ms", ours=asked, other=ideal,
+        ratio=ideal / asked, wanted=">= 0.9",
+    )  # fmt: skip
 
 
-def memory(count: int = 100_000) -> None:
-    """Judge many items and report the command's peak memory."""
+def again(count: int) -> Iterator[Result]:
+    """Judge many items, and run the same command again with the server gone.
+
+    Seconds are of the processor: nothing is waited for.
+    """
     with JudgeServer(0.0) as server, tempfile.TemporaryDirectory() as folder:
         command = prepare(Path(folder), count, server.url)
-        seconds = run(command)
+        first = median_seconds(lambda: run(command), 1, of_children)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"memory: peak {peak:.0f} MB judging {count} items in {seconds:.0f} s (limit 600 MB)")
-
-
-PARTS = {"overhead": overhead, "served": served, "judging": judging, "memory": memory}
-
-
-def main() -> None:
-    """Run the parts named on the command line, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
-    for part in parser.parse_args().parts or PARTS:
-        PARTS[part]()
-
-
-if __name__ == "__main__":
-    main()
+        server.told()
+        second = median_seconds(lambda: run(command), 1, of_children)
+    size = f"{count:,} items"
+    yield Result(
+        name="Memory of the command that judges", size=size, ours=peak, unit="MB", wanted="<= 600"
+    )
+    yield Result(
+        name="The same command with everything stored, beside the first time", size=size,
+        ours=second, other=first, ratio=first / second,
+    )  # fmt: skip
+    yield Result(
+        name="The same command with everything stored", size=size, ours=second, wanted="<= 20"
+    )

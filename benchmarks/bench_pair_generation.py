@@ -1,28 +1,26 @@
 """Pairs drawn beside each other against two separate passes: what vLLM's prefix cache saves.
 
-    python -m benchmarks.bench_pair_generation [--items 64] [--prompt 256] [--response 32]
-
-Needs vLLM (`make test-vllm` builds one for CPUs in .venv-vllm). A Qwen2 of random weights answers
-made-up prompts of the given length; what it says means nothing, how long it takes does. As in
-training, every item wants a chosen response and N negatives: without the context (`missing`) or
-with other users' contexts (`random`). In one pass they stand beside each other, as
-`mipo-eval train` asks for them. In two passes all chosen responses are drawn first and all
-negatives then, and the cache is emptied in between, since that of a data set would not fit.
-Both ways draw the same requests; each is timed three times, in turn.
+Needs vLLM: `make test-vllm` builds one for CPUs, and `.venv-vllm/bin/python -m benchmarks
+pair_generation` is run with it. A Qwen2 of random weights answers made-up prompts; what it says
+means nothing, how long it takes does. As in training, every item wants a chosen response and N
+negatives: without the context (`missing`) or with other users' contexts (`random`). In one pass
+they stand beside each other, as `mipo-eval train` asks for them. In two passes all chosen responses
+are drawn first and all negatives then, and the cache is emptied in between, since that of a data
+set would not fit. Both ways draw the same requests; each is timed three times, in turn.
 """
 
-import argparse
-import json
 import os
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import Result
 from mipo_eval.demo import world
 from mipo_eval.demo.pretraining import PretrainingRecipe, make_tokenizer, tokenizer_texts
 from mipo_eval.models.lm_eval import Decoding, LoadedModel, ModelOptions, load_model
@@ -37,6 +35,7 @@ from mipo_eval.training.recipes import PairSettings
 _TASK = SuiteTask(name="items", source="-", lm_eval_task="mipo_items")
 _REPEATS = 3
 _CONTEXT = 4096
+_ITEMS, _RESPONSE = 64, 32
 
 
 def make_model(folder: Path) -> Path:
@@ -110,7 +109,7 @@ def timed(drawer: Drawer, passes: Sequence[Sequence[Item]]) -> tuple[float, int]
     return seconds, tokens
 
 
-def compare(drawer: Drawer, items: Sequence[Item], settings: PairSettings) -> dict[str, Any]:
+def compare(drawer: Drawer, items: Sequence[Item], settings: PairSettings) -> Result:
     """Return what both ways take."""
     plans = list(plan_draws(items, settings, seed=0))
     beside = [[item for plan in plans for item in (plan.item, *plan.rejected)]]
@@ -118,30 +117,23 @@ def compare(drawer: Drawer, items: Sequence[Item], settings: PairSettings) -> di
     apart = [chosen, [item for plan in plans for item in plan.rejected]]
     timed(drawer, beside)  # compiles
     measured = [(timed(drawer, beside), timed(drawer, apart)) for _ in range(_REPEATS)]
-    ratios = [two[0] / one[0] for one, two in measured]
-    return {
-        "negatives": settings.negatives,
-        "n": settings.n_negatives,
-        "requests": len(beside[0]),
-        "tokens": [measured[0][0][1], measured[0][1][1]],
-        "one_pass_s": round(statistics.median(one[0] for one, _ in measured), 2),
-        "two_passes_s": round(statistics.median(two[0] for _, two in measured), 2),
-        "times_as_fast": round(statistics.median(ratios), 2),
-        "ratios": [round(ratio, 2) for ratio in ratios],
-    }
+    return Result(
+        name=f"One pass beside two, negatives {settings.negatives}",
+        size=f"{len(items)} items, N = {settings.n_negatives}",
+        ours=statistics.median(one[0] for one, _ in measured),
+        other=statistics.median(two[0] for _, two in measured),
+        ratio=statistics.median(two[0] / one[0] for one, two in measured),
+    )
 
 
-def main() -> None:
-    """Measure and print a JSON line for each kind of negatives."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--items", type=int, default=64)
-    parser.add_argument("--prompt", type=int, default=256, help="words")
-    parser.add_argument("--context", type=int, default=32, help="words")
-    parser.add_argument("--response", type=int, default=32, help="tokens")
-    args = parser.parse_args()
+def measure(quick: bool) -> Iterator[Result]:
+    """Yield a row for each kind of negatives."""
+    if find_spec("vllm") is None:
+        yield Result(name="One pass beside two", ours=None, note="not measured: it needs vLLM")
+        return
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    decoding = Decoding(max_tokens=args.response, seed=0)
-    items = make_items(args.items, prompt=args.prompt, context=args.context)
+    decoding = Decoding(max_tokens=_RESPONSE, seed=0)
+    items = make_items(4 if quick else _ITEMS, prompt=256, context=32)
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_model(Path(temporary) / "model")
         spec = parse_model(f"vllm:{folder}")
@@ -150,10 +142,5 @@ def main() -> None:
         drawer = Drawer(model, model._lm.model, decoding)
         for negatives, n in (("missing", 1), ("missing", 3), ("random", 3), ("random", 10)):
             settings = PairSettings(negatives=negatives, n_negatives=n)  # type: ignore[arg-type]
-            shape = {"prompt": args.prompt, "response": args.response, "items": args.items}
-            print(json.dumps(shape | compare(drawer, items, settings)), flush=True)
+            yield compare(drawer, items, settings)
         model.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,76 +1,84 @@
-"""Self-BLEU: how much faster than the leave-one-out sacreBLEU loop, and how it grows.
+"""Self-BLEU-4 beside sacreBLEU's sentence scores, nltk's and fast-bleu, and how it grows.
 
-    python benchmarks/bench_self_bleu.py
-
-Prints two ratios measured in this run. The loop over 1,000 texts takes minutes, so `--loop` of its
-1,000 sentence scores (default 20) are timed and scaled: each costs the same, since each reads all
-the other texts. `--loop 1000` runs it whole. Values are compared on the way.
+Seconds are of the processor, so that a busy machine changes the ratios little. The loops of
+sacreBLEU and nltk take minutes and more, so that a part of their sentences is timed and scaled:
+each costs the same, since each reads all the other texts.
 """
 
-import argparse
 import gc
-import random
-import sys
+import statistics
 import time
+from collections.abc import Iterator
 
 from sacrebleu.metrics import BLEU
 
+from benchmarks.peers import Peer, make_texts
+from benchmarks.results import Result, compared, exponent
 from mipo_eval.metrics import self_bleu
 
-
-def make_texts(n: int, seed: int = 0, words: int = 100) -> list[str]:
-    """Return `n` texts of `words` words, drawn with a Zipf-like frequency as in natural text."""
-    draw = random.Random(seed)
-    vocabulary = [f"w{i}" for i in range(5000)]
-    weights = [1 / (rank + 1) for rank in range(len(vocabulary))]
-    return [" ".join(draw.choices(vocabulary, weights, k=words)) for _ in range(n)]
+_LONG = 100.0
+"""Seconds after which a peer is asked for no larger size."""
 
 
-def fastest(n: int, seeds: range) -> float:
-    """Return the shortest wall time, in seconds, of Self-BLEU over `n` texts, one set per seed.
+def measure(quick: bool) -> Iterator[Result]:
+    """Time ours and fast-bleu at growing sizes, the loops at one."""
+    sizes = (100, 200) if quick else (400, 1000, 2500, 10_000)
+    self_bleu(make_texts(2))  # imports and first calls are not what is measured
+    ours = {n: _ours(n) for n in sizes}
+    looped, nltk_part = sizes[1], 2 if quick else 5
+    with Peer() as peer:
+        last: float | None = 0.0
+        for n in sizes:
+            size = f"{n:,} texts"
+            name = "Self-BLEU-4 beside fast-bleu"
+            if last is None or last > _LONG:
+                yield Result(name=name, size=size, ours=ours[n], note="it would take too long")
+                continue
+            found = compared(
+                lambda n=n: peer.spent("fast_bleu", n, 7).processor,
+                name=name, size=size, ours=ours[n], wanted=">= 1",
+            )  # fmt: skip
+            last = found.other
+            yield found
+        about = {"size": f"{looped:,} texts", "ours": ours[looped], "wanted": ">= 1000"}
+        sacre = "Self-BLEU-4 beside sacreBLEU's loop"
+        yield compared(lambda: _sacrebleu(looped, 2 if quick else 20), name=sacre, **about)
+        nltk = "Self-BLEU-4 beside nltk's loop"
+        yield compared(
+            lambda: peer.spent("nltk", looped, 7, nltk_part).processor, name=nltk, **about
+        )
+    yield Result(
+        name="Self-BLEU-4: the exponent its cost grows with", unit="", wanted="<= 1.05",
+        size=f"{sizes[0]:,} to {sizes[-1]:,} texts", ours=exponent(sizes, [*ours.values()]),
+    )  # fmt: skip
 
-    A new set each time, because sacreBLEU's tokenizer remembers texts it has seen.
+
+def _ours(n: int) -> float:
+    """Return the median time of three sets of texts.
+
+    New ones each time, because sacreBLEU's tokenizer remembers texts it has seen.
     """
     times = []
-    for seed in seeds:
-        texts = make_texts(n, seed)
+    for seed in range(3):
+        texts = make_texts(n, 100 + seed)
         gc.collect()
-        start = time.perf_counter()
+        start = time.process_time()
         self_bleu(texts)
-        times.append(time.perf_counter() - start)
-    return min(times)
+        times.append(time.process_time() - start)
+    return statistics.median(times)
 
 
-def main() -> int:
-    """Measure, print, and fail when a promised ratio does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", type=int, default=20, help="sentence scores timed of the loop")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-
-    self_bleu(make_texts(2, seed=9))  # imports and first calls are not what is measured
-    small = fastest(1000, range(100, 100 + options.repeats))
-    large = fastest(10_000, range(200, 200 + options.repeats))
-
-    texts = make_texts(1000)
+def _sacrebleu(n: int, part: int) -> float:
+    """Time sacreBLEU's loop on a part of the texts; its values must be ours."""
+    texts = make_texts(n)
     bleu = BLEU(effective_order=True)
     bleu.sentence_score(texts[0], texts[1:])  # its token cache is warm, in its favour
-    start = time.perf_counter()
+    start = time.process_time()
     looped = [
-        bleu.sentence_score(texts[i], texts[:i] + texts[i + 1 :]).score / 100
-        for i in range(options.loop)
+        bleu.sentence_score(texts[i], texts[:i] + texts[i + 1 :]).score / 100 for i in range(part)
     ]
-    loop = (time.perf_counter() - start) * len(texts) / options.loop
-    ours = self_bleu(texts).per_text[: options.loop]
-    worst = max(abs(a - b) for a, b in zip(ours, looped, strict=True) if a is not None)
-
-    print(f"1,000 texts x 100 words: {small:.3f} s; sacreBLEU loop {loop:.0f} s")
-    print(f"  faster than the loop:    {loop / small:8.0f} x   (promised: at least 500)")
-    print(f"10,000 texts: {large:.3f} s")
-    print(f"  of the time of 1,000:    {large / small:8.1f} x   (promised: at most 12)")
-    print(f"largest difference of a value: {worst:.1e}")
-    return 0 if loop / small >= 500 and large / small <= 12 and worst < 1e-9 else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    seconds = (time.process_time() - start) * n / part
+    ours = self_bleu(texts).per_text[:part]
+    if worst := [(a, b) for a, b in zip(ours, looped, strict=True) if abs((a or 0) - b) > 1e-9]:
+        raise ValueError(f"other values than sacreBLEU's: {worst[0]}")
+    return seconds

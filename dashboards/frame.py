@@ -4,6 +4,7 @@ The store is opened read-only. What a page shows is made by plain functions of t
 remembered until the store changes, for all sessions together: `Board.recall`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -33,6 +34,7 @@ __all__ = [
     "chart",
     "chips",
     "choose",
+    "choose_first",
     "choose_some",
     "download",
     "folded",
@@ -217,8 +219,9 @@ def choose_some(
     *,
     default: Sequence[Option] = (),
     show: Callable[[Option], str] = str,
+    none: str = "All",
 ) -> list[Option]:
-    """Let the user choose any of several; none often means all of them."""
+    """Let the user choose any of several; `none` says what it means that none is chosen."""
     _read_address(label, options, key, show, several=True)
     chosen = st.multiselect(
         label,
@@ -227,10 +230,30 @@ def choose_some(
         key=key,
         bind="query-params",
         format_func=lambda option: markup.label(show(option)),
+        placeholder=none,
     )
     # That there is none has to be said where some are the default.
     noted(key, [markup.label(show(one)) for one in chosen] or ("" if default else None))
     return chosen
+
+
+def choose_first(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    most: int,
+    *,
+    show: Callable[[Option], str] = str,
+) -> list[Option]:
+    """Let the user choose any of several; none means the first `most` of them.
+
+    The link to the view names those, since others may be the first ones later.
+    """
+    none = "All" if len(options) <= most else f"The first {most}"
+    chosen = choose_some(label, options, key, show=show, none=none)
+    if not chosen and len(options) > most:
+        noted(key, [markup.label(show(one)) for one in options[:most]])
+    return chosen or list(options[:most])
 
 
 def chips(label: str, options: Sequence[str], key: str) -> list[str]:
@@ -386,10 +409,13 @@ def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> N
 
 def say(sentence: str, about: str = "") -> None:
     """Show what a page answers first, in large letters, and a line below; both may hold data."""
-    shown = f'<div class="mipo-headline" role="status">{escape(markup.visible(sentence))}</div>'
+    text = _P.sub(r'<span class="mipo-part">\1</span>', escape(markup.visible(sentence)))
+    shown = f'<div class="mipo-headline" role="status">{text}</div>'
     st.html(shown + (markup.line(about) if about else ""))
 
 
+_P = re.compile(r"\b(p (?:=|&lt;) [\d.]*\d)")
+"""A p-value in HTML, which is not broken."""
 _INK = {"light": "#4A4F59", "dark": "#D5D7DC"}
 """Of what is written on a plot: Streamlit's own greys are too faint to read."""
 

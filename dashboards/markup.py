@@ -65,15 +65,17 @@ STYLE = """<style>
     background: light-dark(#FFFFFF, #171614); border-bottom: 1px solid rgba(128, 128, 128, .35); }
   .st-key-controls [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; overflow-x: auto; }
   .st-key-controls [data-testid="stColumn"] { min-width: 9rem; }
-  .st-key-controls [data-testid="stColumn"]:last-child { min-width: 24rem; }
+  .st-key-controls [data-testid="stColumn"]:nth-child(4) { min-width: 24rem; }
   .st-key-pairs-body [data-testid="stHorizontalBlock"]:has(> * .st-key-pairs-list) {
     flex-direction: column-reverse; align-items: stretch; }
   .st-key-pairs-body [data-testid="stColumn"] { width: 100%; min-width: 100%; } }
 @media (min-width: 641px) and (max-width: 1250px) {
   .st-key-controls [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   .st-key-controls [data-testid="stColumn"] { min-width: 11rem; }
-  .st-key-controls [data-testid="stColumn"]:last-child { min-width: 28rem; } }
-[data-baseweb="tag"] { background-color: #00598C !important; }
+  .st-key-controls [data-testid="stColumn"]:nth-child(4) { min-width: 28rem; } }
+[data-testid="stMultiSelect"] [data-tag] { background-color: #00598C !important; }
+[data-testid="stButtonGroup"] [data-variant][data-selected] {
+  color: light-dark(#005A8F, #7CC0EE) !important; }
 .mipo-more { font-size: .875rem; opacity: .85; }
 </style>"""
 """Set once a page; holds no data. Colours work on light and dark: the text keeps the theme's."""

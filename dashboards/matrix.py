@@ -73,7 +73,7 @@ def _cell(value: float | None, ends: Sequence[float], places: int) -> str:
     if value is None or value != value:  # noqa: PLR0124 - NaN
         return "<td></td>"
     colour = _colour(value, ends)
-    ink = "#FFFFFF" if _light(colour) < 0.18 else "#1B1E24"
+    ink = "#FFFFFF" if _light(colour) < 0.18 else "#000000"  # either has a contrast of 4.5
     style = f"background: {_css(colour)}; color: {ink}"
     return f'<td style="{style}">{number(value, places)}</td>'
 

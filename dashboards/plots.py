@@ -10,6 +10,7 @@ import altair as alt
 import pandas as pd
 
 from mipo_eval.dashboards.markup import MEASURED, PAPER
+from mipo_eval.stats.bootstrap import Interval
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
@@ -28,8 +29,6 @@ _LABEL_WIDTH = 190
 _TABLE_ROWS = 60
 """More rows than this are no plot any more; the table below has them all."""
 _TICKS = 6
-Ends = tuple[float, float] | None
-"""The lowest and the highest value that there can be."""
 _NAMES = 260
 """Pixels for names on an axis."""
 
@@ -67,7 +66,10 @@ def legend_height(frame: pd.DataFrame, field: str) -> int:
 
 
 def _spread(
-    *columns: Iterable[float], ends: Ends = None, zero: bool = False, margin: float = 0.06
+    *columns: Iterable[float],
+    ends: Interval | None = None,
+    zero: bool = False,
+    margin: float = 0.06,
 ) -> alt.Scale:
     """Return a scale over values that may all be equal: its span is a tenth of them at least.
 
@@ -97,7 +99,7 @@ def interval_plot(
     axis: str,
     colour: str = "method",
     zero: bool = False,
-    ends: Ends = None,
+    ends: Interval | None = None,
 ) -> alt.LayerChart:
     """Return one line a row with its values as dots and their intervals as bars.
 
@@ -107,7 +109,7 @@ def interval_plot(
         axis: what the values are, with their unit.
         colour: column that colours the dots.
         zero: whether the axis starts at 0.
-        ends: of the values.
+        ends: lowest and highest possible value.
     """
     rows = list(dict.fromkeys(frame["row"]))[:_TABLE_ROWS]
     shown = frame[frame["row"].isin(rows) & frame["value"].notna()]
@@ -174,7 +176,7 @@ def line_plot(
     y: str,
     axes: tuple[str, str],
     colour: str,
-    ends: Ends = None,
+    ends: Interval | None = None,
 ) -> alt.LayerChart:
     """Return one line per value of `colour`, over faint dots of what it was smoothed from.
 
@@ -184,7 +186,7 @@ def line_plot(
         y: column of the dots.
         axes: titles of both axes, with units.
         colour: column that tells the lines apart.
-        ends: of the values upwards.
+        ends: lowest and highest possible value upwards.
     """
     base = alt.Chart(frame).encode(
         x=alt.X(f"{x}:Q", title=axes[0], axis=_numbers(grid=False)),
@@ -204,7 +206,7 @@ def line_plot(
 
 
 def slope_plot(
-    table: pd.DataFrame, axis: str, marked: Sequence[str], ends: Ends = None
+    table: pd.DataFrame, axis: str, marked: Sequence[str], ends: Interval | None = None
 ) -> alt.LayerChart:
     """Return a line a method across judges: where lines cross, judges order methods otherwise.
 
@@ -212,7 +214,7 @@ def slope_plot(
         table: columns judge, row, value.
         axis: what the values are, with their unit.
         marked: rows in a colour of their own; the others are grey.
-        ends: of the values.
+        ends: lowest and highest possible value.
     """
     judges = list(dict.fromkeys(table["judge"]))
     known = [name for name in marked if name in set(table["row"])]
@@ -236,13 +238,13 @@ def slope_plot(
     return alt.LayerChart(layer=layers).properties(height=340 + 24 * len(known))
 
 
-def length_plot(table: pd.DataFrame, axis: str, ends: Ends = None) -> alt.Chart:
+def length_plot(table: pd.DataFrame, axis: str, ends: Interval | None = None) -> alt.Chart:
     """Return a dot a row: mean length of its responses across, its number upwards.
 
     Args:
         table: of `length_table`.
         axis: what the numbers are, with their unit.
-        ends: of the numbers.
+        ends: lowest and highest possible number.
     """
     names = list(dict.fromkeys(table["row"]))
     told: dict[str, Any] = {}
@@ -271,13 +273,14 @@ def length_plot(table: pd.DataFrame, axis: str, ends: Ends = None) -> alt.Chart:
 def rating_plot(frame: pd.DataFrame) -> alt.Chart:
     """Return the share of each rating by judge."""
     shown = frame[frame["rating"].notna()]
+    scale = alt.Scale(domain=sorted({1, 2, 3, 4, 5, *shown["rating"].astype(int)}))
     plot: alt.Chart = (
         alt.Chart(shown)
         .mark_bar()
         .encode(
-            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0)),
+            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0), scale=scale),
             xOffset=alt.XOffset("judge:N"),
-            y=alt.Y("share:Q", title="share of ratings (0-1)"),
+            y=alt.Y("share:Q", title="share of ratings (0-1)", axis=_numbers()),
             color=colour_by(shown, "judge"),
             tooltip=["judge:N", "rating:O", "verdicts:Q", alt.Tooltip("share:Q", format=".3f")],
         )
@@ -289,7 +292,7 @@ def rating_plot(frame: pd.DataFrame) -> alt.Chart:
 def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
     """Return mean ratings by the length of responses, a line a judge, with 95 % intervals."""
     base = alt.Chart(frame).encode(
-        x=alt.X("characters:Q", title="length of the response (characters)"),
+        x=alt.X("characters:Q", title="length of the response (characters)", axis=_numbers()),
         color=colour_by(frame, "judge"),
     )
     about: dict[str, Any] = {"title": "mean rating (1-5)", "axis": _numbers()}
@@ -344,12 +347,12 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
         .mark_line(interpolate="step", strokeWidth=2)
         .encode(
             x=alt.X("entropy:Q", title=ENTROPY_AXIS, axis=_numbers()),
-            y=alt.Y("share:Q", title="share of questions (0-1)"),
+            y=alt.Y("share:Q", title="share of questions (0-1)", axis=_numbers()),
             color=colour_by(frame, colour),
             strokeDash=alt.StrokeDash(
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
-                legend=alt.Legend(title=None, orient="top"),
+                legend=alt.Legend(title=None, orient="bottom"),
             ),
             tooltip=[
                 alt.Tooltip(f"{colour}:N"),

@@ -178,6 +178,9 @@ _NUMBER_BETWEEN = (
     r"for|response|text|reply|preference|item|given|solid|strong|clear|rating|score|grade|"
     r"ist|est|es|é|è|eine?|une?|una?|um|uma)\b|是|为|為|は|が|を|는|은|है){0,40}?"
 )
+_NUMBER_NEAR = r"(?=\D{0,401}+\d)"
+"""Forty words of those between and a sign have no more characters: seen at once, where no number
+is, instead of word by word."""
 _RATING_VERB = (
     r"\b(?:rate[sd]?|give[sn]?|gave|giving|score[sd]?|assign(?:ed)?|award(?:ed)?|graded?|say|"
     r"choose|pick|go with|deserves?|earns?|gets?|merits?|receives?|settle on)\b"
@@ -198,7 +201,8 @@ RATINGS = Grammar(
         (
             "said",
             re.compile(
-                rf"(?:{_RATING_LABEL}|{_RATING_VERB}|\b{_SO}\b[,:]?){_NUMBER_BETWEEN}({_NUMBER})",
+                rf"(?:{_RATING_LABEL}|{_RATING_VERB}|\b{_SO}\b[,:]?){_NUMBER_NEAR}"
+                rf"{_NUMBER_BETWEEN}({_NUMBER})",
                 re.I,
             ),
         ),

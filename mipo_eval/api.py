@@ -13,7 +13,7 @@ of it works in notebooks and inside a running event loop, which it blocks: there
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack
@@ -86,7 +86,7 @@ def evaluate(
 
 @outside_loop
 def judge(
-    *entrants: Model,
+    *entrants: Model | EvaluationResult,
     suite: Suite | None = None,
     judge: Judges = None,
     protocol: Protocol | None = None,
@@ -96,19 +96,23 @@ def judge(
     """Judge A against B (and C, ...), as `mipo-eval judge A B` does.
 
     Args:
-        *entrants: runs by the beginning of their ids, models, files of responses, or "reference".
+        *entrants: results of `evaluate`, runs by the beginning of their ids, models, files of
+            responses, or "reference".
         suite: what they are asked; None: the items of the first stored run.
         judge: who judges; None: the suite's own judge.
         protocol: "pairwise", "pairwise-tie" or "rubric"; None: the judge's own, else pairwise.
-        store: as for `evaluate`.
+        store: as for `evaluate`; None: that of the first result, if there is one.
         **options: as for `evaluate`.
 
     Raises:
         MipoEvalError: whatever has to be changed, in one line; what was asked before is kept.
     """
-    with Given() as objects, opened(store) as here:
+    with Given() as objects, opened(_where(store, entrants)) as here:
         asked = objects.asked(suite, judge, options)
-        names = [objects.model(one)[0] for one in entrants]
+        names = [
+            one.run.run_id if isinstance(one, EvaluationResult) else objects.model(one)[0]
+            for one in entrants
+        ]
         contest = build_contest(here, asked, names, protocol, Bars(), lambda *_: None)
         return JudgeResult(matches=tuple(fight(here, contest, Bars())))
 
@@ -198,10 +202,8 @@ def compare(
         MipoEvalError: a run is not there, or the runs have nothing in common.
     """
     names = [one.run.run_id if isinstance(one, EvaluationResult) else one for one in runs]
-    first = next((one for one in runs if isinstance(one, EvaluationResult)), None)
-    where = first.store if store is None and first else store
     wanted = _query(ComparisonQuery, query)
-    with opened(where, mode="read") as here:
+    with opened(_where(store, runs), mode="read") as here:
         return ComparisonResult(tasks=tuple(compare_runs(here, names, wanted)))
 
 
@@ -232,6 +234,12 @@ def open_store(url: str | Path | None = None, *, mode: Literal["write", "read"] 
         MipoEvalError: it cannot be opened.
     """
     return Store.open(str(url or settings.store_url()), mode=mode)
+
+
+def _where(store: AnyStore, asked: Iterable[Any]) -> AnyStore:
+    """Return the store that was named, else that of the first result."""
+    first = next((one for one in asked if isinstance(one, EvaluationResult)), None)
+    return first.store if store is None and first else store
 
 
 def _query(kind: type[_Query], fields: Mapping[str, Any]) -> _Query:

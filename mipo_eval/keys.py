@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CANONICAL = json.JSONEncoder(  # made once: `json.dumps` makes one for every value
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 def canonical_json(value: Any) -> str:
@@ -21,9 +24,7 @@ def canonical_json(value: Any) -> str:
         ValueError: `value` holds NaN or an infinity, which have no JSON form.
         TypeError: `value` holds something JSON has no form for.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Any) -> str:
@@ -88,7 +89,10 @@ _SECRETS = (
         rf"\1{MASK}",
     ),
     (re.compile(rf"({_NAME}[\"']?\s{{0,3}}[=:]\s{{0,3}}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
-    (re.compile(rf"((?<![\w-])--[\w.-]{{0,40}}{_NAME}\s{{1,3}}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    (
+        re.compile(rf"((?<![\w-])--[\w.-]{{0,40}}{_NAME}\s{{1,3}}){_VALUE}", re.IGNORECASE),
+        rf"\1\2{MASK}",
+    ),
     # Keys that are known by their form.
     (
         re.compile(

@@ -28,7 +28,7 @@ class _Masked(logging.Formatter):
 class _LogFile(logging.FileHandler):
     """A file that takes lines until its disk is full, which is no reason to stop the work."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's own name
+    def handleError(self, record: logging.LogRecord) -> None:
         """Say once that it ends here; what else goes wrong is told as ever."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):

@@ -1,6 +1,7 @@
 """How long work says how far it is."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,10 @@ class Progress(Protocol):
 
     def finish(self) -> None:
         """End the stage."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Say between two stages what the user should see before the work goes on."""
         ...
 
 
@@ -132,6 +137,10 @@ class Steps:
         self._measure()
         self._progress.finish()
 
+    def warn(self, text: str) -> None:
+        """Hand it on."""
+        self._progress.warn(text)
+
     def left(self) -> str:
         """Return how long this step and all that come after it take, as far as that is known."""
         self._measure()
@@ -204,7 +213,7 @@ class Bars:
         self.finish()
         self._status = status
         # Not only where it is said: libraries are kept silent by TQDM_DISABLE.
-        self._bar = tqdm(total=total, desc=what, disable=False)
+        self._bar = tqdm(total=total, desc=what, disable=False, miniters=0)  # 0: time passes, too
 
     def advance(self, units: int) -> None:
         """Note what is done.
@@ -223,3 +232,7 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def warn(self, text: str) -> None:
+        """Print a line on stderr."""
+        sys.stderr.write(f"mipo-eval: {text}\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mipo_eval import settings
+from mipo_eval.compare.entrants import Entrant
 from mipo_eval.compare.head_to_head import JudgedItem, Match
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.validate import Examination
@@ -16,6 +17,7 @@ from mipo_eval.reports.comparison import TaskComparison
 from mipo_eval.reports.exported_run import ExportedItem, load_run
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.reports.leaderboard import Section
+from mipo_eval.reports.names import model_label
 from mipo_eval.store.engine import Store
 from mipo_eval.store.trainings import CurvePoint, Training
 
@@ -93,15 +95,26 @@ class Table(ABC):
         from mipo_eval.dashboards.plots import interval_plot
         from mipo_eval.evaluation.outcomes import ENDS
 
-        rows = [_label(line) for line in frame.to_dict("records")]
-        shown = frame.assign(source=MEASURED, row=rows)
+        shown = frame.assign(source=MEASURED, row=_told_apart(frame))
         ends = ENDS.get(metric)
         return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row", ends=ends)
 
 
-def _label(line: Mapping[Any, Any]) -> str:
-    told = [line.get(name) for name in ("model", "first", "second", "method", "task", "judge")]
-    return " · ".join(str(part) for part in told if isinstance(part, str) and part)
+def _told_apart(frame: "pandas.DataFrame") -> list[str]:
+    """Name each line by what the lines differ in."""
+    known = ("model", "first", "second", "method", "variant", "task", "judge")
+    named = [name for name in known if name in frame]
+    told = [name for name in named if frame[name].nunique(dropna=False) > 1] or named[:2]
+    lines = frame[told].to_dict("records")
+    return [" · ".join(part for part in line.values() if isinstance(part, str)) for line in lines]
+
+
+def _called(entrant: Entrant) -> str:
+    """Name an entrant; of a run that was given by its id, say whose it is."""
+    run = entrant.run
+    if run is None or not run.run_id.startswith(entrant.name):
+        return entrant.name
+    return f"{run.run_id[:8]} {model_label(run.model)}"
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,7 +186,7 @@ class JudgeResult(Table):
         for match in self.matches:
             own = match.balance
             about = {"task": match.task, "judge": match.judge}
-            about |= {"first": match.first.name, "second": match.second.name}
+            about |= {"first": _called(match.first), "second": _called(match.second)}
             net = own.net
             rates = {"win_rate_strict": own.win, "tie_rate": own.tie, "loss_rate": own.loss}
             for metric, rate in (rates | {"win_rate_half_ties": own.half}).items():

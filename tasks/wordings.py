@@ -187,7 +187,7 @@ def _check(wording: Wording, asks: Asks) -> None:
         raise ConfigError(f"--query {name}: it does not contain {_list(absent)}")
     if bare != {"prompt"}:
         raise ConfigError(
-            f"--query {name}: its turn without the context does not show {{prompt}}: write it "
+            f"--query {name}: its turn without the context does not contain {{prompt}}: write it "
             "under [default], or the prompt in a paragraph without {context}"
         )
 

@@ -40,6 +40,12 @@ class Server:
     """A running server, reached through a socket in `folder`."""
 
     folder: Path
+    binaries: Path
+
+    def control(self, action: str) -> None:
+        """Start it, or stop it as an administrator does: what was committed is on the disk."""
+        told = (f"--pgdata={self.folder / 'data'}", f"--log={self.folder / 'server.log'}")
+        run_as(server_user(), [self.binaries / "pg_ctl", *told, "--wait", action], self.folder)
 
     def url(self, database: str) -> str:
         """Return SQLAlchemy's URL of a database."""
@@ -119,7 +125,7 @@ def reachable_binaries(user: pwd.struct_passwd | None, folder: Path) -> Path:
     return binaries
 
 
-def start(folder: Path) -> tuple[Server, Path, pwd.struct_passwd | None]:
+def start(folder: Path) -> Server:
     """Make a cluster in `folder` and start it."""
     user = server_user()
     if user is not None:
@@ -131,11 +137,9 @@ def start(folder: Path) -> tuple[Server, Path, pwd.struct_passwd | None]:
     options = {**SETTINGS, "unix_socket_directories": str(folder)}
     with (data / "postgresql.conf").open("a") as configuration:
         configuration.writelines(f"{name} = '{value}'\n" for name, value in options.items())
-    log = folder / "server.log"
-    run_as(
-        user, [binaries / "pg_ctl", f"--pgdata={data}", f"--log={log}", "--wait", "start"], folder
-    )
-    return Server(folder=folder), binaries, user
+    server = Server(folder=folder, binaries=binaries)
+    server.control("start")
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -145,15 +149,13 @@ def postgres_server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         try:
-            server, binaries, user = start(folder)
+            server = start(folder)
         except NoServerError as error:
             pytest.skip(f"no PostgreSQL: {error}")
         try:
             yield server
         finally:
-            cluster = f"--pgdata={folder / 'data'}"
-            stop = (binaries / "pg_ctl", cluster, "--mode=immediate", "--wait", "stop")
-            run_as(user, stop, folder)
+            server.control("stop")
     finally:
         shutil.rmtree(folder)
 

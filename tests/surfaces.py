@@ -319,7 +319,7 @@ def _cell(document: Any, about: About) -> Mapping[str, Any]:
 def leaderboard_printed(world: World, about: About) -> Facts:
     """The table that `mipo-eval leaderboard` prints."""
     shown = world.printed("leaderboard", "--judge", about.judge)
-    row = _after(shown, f"{about.run} ")
+    row = _after(shown.partition("\u2500")[2], f"{about.run} ")  # below the table's head
     counted = re.search(r" (\d+)(?: \((\d+)\))?(?: +([\d.]+) %)?$", row)
     assert counted
     return {

@@ -183,9 +183,13 @@ def test_runs_are_compared_and_ranked() -> None:
         two = mipo_eval.evaluate(CallableBackend(echo, "two"), ITEMS, judge, store=store)
         assert len(list_runs(store)) == 2
         found = mipo_eval.compare(one, two)
+        duel = mipo_eval.judge(one, two, judge=judge, protocol="rubric")
         board = mipo_eval.leaderboard(store=store)
     (line,) = found.to_pandas().to_dict("records")
     assert (line["value"], line["n"]) == (0.0, 3)
+    assert set(duel.to_pandas()["first"]) == {f"{one.run.run_id[:8]} one"}
+    assert "loss_rate" in repr(duel)
+    assert "one" in str(board.plot().to_dict())
     assert set(board.to_pandas()["model"]) == {"one", "two"}
     assert len(mipo_eval.leaderboard(store="own.db").to_pandas()) == 2
 

@@ -207,7 +207,7 @@ def test_a_name_of_ours_stays_ours(capsys: pytest.CaptureFixture[str]) -> None:
         ("suites", "return 3", "it failed: TypeError"),
         ("suites", "return []", "contains no items"),
         ("suites", "return [{'item_id': 'a'}]", "field prompt: is missing"),
-        ("backends", "return 3", "it made int, which is no backend"),
+        ("backends", "return 3", "it made int, which is not a backend"),
         ("backends", "raise OSError('no route')", "it failed: OSError: no route"),
     ],
 )

@@ -21,6 +21,8 @@ class _Shown:
 
     def finish(self) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
 
 def test_each_step_tells_what_is_left_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0

@@ -94,7 +94,7 @@ def test_what_no_database_holds_is_replaced_and_what_json_lacks_is_null() -> Non
         ("x.parquet", b"PAR1 no", "is not a Parquet file that can be read"),
         ("x.parquet", b'{"a": 1}', "is not a Parquet file that can be read"),
         ("x.jsonl", b"PAR1 no", "is not a Parquet file that can be read"),
-        ("x.csv", b"a,b\n1,2\n3\n", "line 3: 1 cells, but the header has 2"),
+        ("x.csv", b"a,b\n1,2\n3\n", "line 3: has 1 cells, the header has 2"),
         ("x.csv", b"a,a\n1,2\n", "the column 'a' comes twice"),
         ("x.csv", b"a,b\n1,\xff\n", "is not UTF-8 text"),
         ("x.csv", b'a\n"b', None),

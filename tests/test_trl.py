@@ -263,18 +263,20 @@ def test_a_resumed_training_needs_the_first_answers(texts: Path) -> None:
     sft(texts, save_steps=2).train()
     again = sft(texts, max_steps=3)
     again.add_callback(WinRateCallback(again, ITEMS, "checker"))
-    with pytest.raises(ConfigError, match=r"step-0.jsonl is gone, and the policy has moved since"):
+    with pytest.raises(
+        ConfigError, match=r"step-0.jsonl is missing, and the policy has changed since"
+    ):
         again.train(resume_from_checkpoint=True)
 
 
 def test_what_a_callback_cannot_do_is_said_first(texts: Path) -> None:
     trainer = sft(texts)
     for how, told in (
-        ({"every": 0}, "every is 0"),
+        ({"every": 0}, "every=0"),
         ({"judge": "nobody"}, "unknown judge 'nobody'"),
         ({"judge": None}, "has no judge of its own"),
         ({"judge": "family"}, "'family' depends on the model"),
-        ({"items": "mcq"}, "mcq has right answers"),
+        ({"items": "mcq"}, "the answers of suite mcq are right or wrong"),
     ):
         with pytest.raises(ConfigError, match=told):
             WinRateCallback(trainer, **{"items": ITEMS, "judge": "checker", **how})

@@ -3,6 +3,7 @@
 The card is the README.md of the checkpoint, with everything needed to repeat the training.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from statistics import fmean
@@ -13,6 +14,8 @@ import yaml
 from mipo_eval.keys import digest, masked
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
+from mipo_eval.tasks.suites import Suite
+from mipo_eval.training.recipes import Recipe
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
 if TYPE_CHECKING:
@@ -22,6 +25,29 @@ MEASURED = 128
 """Examples whose likelihoods are measured: enough for a mean, whatever the training set's size."""
 
 _SHOWN = 3
+_FALLEN_AWAY = 0.2
+"""Share of the pairs whose loss is worth a warning."""
+
+
+def fallen_away(made: TrainingExamples, recipe: Recipe, suite: Suite) -> str | None:
+    """Return what to say where more than a fifth of what should be learned from is missing."""
+    what, wanted, found = "examples", made.items, len(made.examples)
+    if recipe.pairs and recipe.learns_from == "pairs":
+        what, wanted = "pairs", wanted * recipe.pairs.n_negatives
+        found = sum(len(example.rejected) for example in made.examples)
+    if found >= (1 - _FALLEN_AWAY) * wanted:
+        return None
+    reasons = Counter(made.dropped) + Counter(made.dropped_negatives)
+    told = ", ".join(f"{n} x {why}" for why, n in reasons.most_common())
+    advice = {
+        "cut at the length limit": "raise sampling.max_tokens (now "
+        f"{recipe.sampling.max_tokens or suite.max_tokens}) or ask for shorter answers (--query)",
+        "equal to the chosen response": "raise sampling.temperature (now "
+        f"{recipe.sampling.temperature:g})",
+    }
+    fitting = [what for why, what in advice.items() if any(one.endswith(why) for one in reasons)]
+    todo = "; ".join(fitting) or "look at the responses"
+    return f"only {found:,} of {wanted:,} {what} can be learned from ({told}): {todo}"
 
 
 def pair_report(

@@ -264,9 +264,9 @@ class ExampleMaker:
         # Of several processes one draws and the others, which wait, read what it stored: what fails
         # for now would be asked again by each, and they would learn from different examples.
         if is_main_process() and (todo := missing(self.store, list_key, key)):
-            self.progress.start(f"{what} of {self.model.name}", len(asked))
-            self.progress.advance(len(asked) - len(todo))
             model = load_model(self.model, self.options, self.decoding)
+            self.progress.start(f"{what} of {self.model.name}", len(asked), model.remark)
+            self.progress.advance(len(asked) - len(todo))
             absent = [asked[place] for place in todo]
             with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
                 loaded = load_items(task, absent, Path(folder), self.decoding)

@@ -36,7 +36,7 @@ from mipo_eval.store.runs import rename_models
 from mipo_eval.store.trainings import Training, get_curve, list_trainings, put_training
 from mipo_eval.tasks.prompt import USUAL, read_system
 from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
-from mipo_eval.training.card import model_card, pair_report
+from mipo_eval.training.card import fallen_away, model_card, pair_report
 from mipo_eval.training.data import (
     ExampleMaker,
     TrainingItems,
@@ -324,6 +324,8 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
     with _recorded(store, training) as record:
         with main_process_first():
             examples, held_out = make_examples(store, request, watch)
+        if is_main_process() and (said := fallen_away(examples, request.recipe, request.suite)):
+            watch.warn(said)
         report: dict[str, Any] = {}
         if is_main_process():
             report = _reported(request, examples)

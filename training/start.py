@@ -43,6 +43,7 @@ def start_folder(checkpoint: Checkpoint, out: Path) -> Path:
         raise ModelError(f"{checkpoint.name} cannot be merged into its base: {reason}") from error
     part = folder.with_name(f"{START}.part")
     merged.save_pretrained(part)
-    AutoTokenizer.from_pretrained(checkpoint.tokenizer).save_pretrained(part)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True)
+    tokenizer.save_pretrained(part)
     part.rename(folder)
     return folder

@@ -238,7 +238,8 @@ def load_tokenizer(job: TrainingJob) -> Any:
     from transformers import AutoTokenizer
 
     with loading(job.model):
-        tokenizer = AutoTokenizer.from_pretrained(job.model)
+        # What is saved of it says whether the hub could be asked: here it never is.
+        tokenizer = AutoTokenizer.from_pretrained(job.model, local_files_only=True)
     if job.chat_template:
         tokenizer.chat_template = job.chat_template
     if tokenizer.pad_token_id is None:

@@ -21,7 +21,7 @@ class Watch:
         self._touched = time.monotonic()
         self._step = self._steps = 0
 
-        self.start, self.finish = progress.start, progress.finish
+        self.start, self.finish, self.warn = progress.start, progress.finish, progress.warn
 
     def advance(self, units: int) -> None:
         """Hand on how much more is done, and say now and then that it goes on."""

@@ -28,6 +28,8 @@ _RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`
 _ACCURACY = dict.fromkeys(("value", "low", "high"), "%.1f")
 _ENTROPY = dict.fromkeys(("value", "low", "high", "confidence", "accuracy"), "%.3f")
 _HIDDEN = ("row", "suite", "metric", "signature")
+_TASKS = 6
+"""Pictures drawn unless the reader chooses others."""
 _RUNS = 4
 """Runs whose questions are read unless others are chosen."""
 
@@ -55,7 +57,7 @@ def show() -> None:
 
 def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
-    chosen = frame.choose_some("Tasks", tasks, key) or tasks
+    chosen = frame.choose_first("Tasks", tasks, key, _TASKS)
     for task, own in table[table["task"].isin(chosen)].groupby("task", sort=False):
         st.html(markup.line(str(task)))
         scale = Scale(title=axis, places=1, ends=ENDS["accuracy"])
@@ -88,9 +90,7 @@ def _questions(board: frame.Board) -> None:
     if not runs:
         return
     st.header("Question by question")
-    first = runs[:_RUNS]
-    chosen = frame.choose_some("Runs", runs, "by-likelihood", default=first, show=run_name)
-    chosen = chosen or first
+    chosen = frame.choose_first("Runs", runs, "by-likelihood", _RUNS, show=run_name)
     labels = run_titles(chosen, trained_rules(board.recall(list_trainings)))
     parts = [(labels[run.run_id], run.run_id, board.recall(question_table, run)) for run in chosen]
     calibration = _labelled(parts, calibration_table)

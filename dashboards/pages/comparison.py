@@ -172,11 +172,8 @@ def _all(
     """Draw all methods against B, and each against each."""
     baseline, task = of
     names = leaderboard.labels(found.rows)
-    usual = names[:_SHOWN]
-    if baseline >= _SHOWN:
-        usual[-1] = names[baseline]
-    told = "Methods" if len(names) <= _SHOWN else f"Methods (the first {_SHOWN} unless you choose)"
-    chosen = frame.choose_some(told, names, "methods") or usual
+    chosen = frame.choose_first("Methods", names, "methods", _SHOWN)
+    chosen += [names[baseline]] * (names[baseline] not in chosen)
     places = tuple(names.index(name) for name in chosen)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))
     _forest(board, asked, found, of, {k: pair for k, pair in made.items() if k[0] in places})
@@ -198,7 +195,8 @@ def _forest(
 ) -> None:
     baseline, task = of
     named = short_names(found.rows)[baseline]
-    st.header(markup.markdown(f"Difference to {named}"))
+    st.header("Paired differences")
+    st.html(markup.line(f"Every other method minus {named}, on the items that both answered."))
     margin = st.number_input(
         "No difference within \u00b1",
         min_value=0.0,
@@ -222,10 +220,11 @@ def _forest(
     about = f"{title} to {named}: {apart} of {len(table)} methods are told apart from it"
     places, gain = decimals(found.metric), "p, corrected"
     scale = Scale(title=title, places=places, line=0.0, signed=True, gain=gain)
-    st.html(forest(difference_rows(table), scale, about))
-    st.html(
-        markup.line("Blue rows: not told apart from it (p \u2265 0.05, corrected for all methods).")
-    )
+    rows = difference_rows(table)
+    st.html(forest(rows, scale, about))
+    if any(row.alike for row in rows):
+        says = "Blue rows: not told apart from it (p \u2265 0.05, corrected for all methods)."
+        st.html(markup.line(says))
     with frame.folded():
         _differences(table, found.metric, task, margin=bool(margin))
     _at_equal_length(board, asked, found, of)

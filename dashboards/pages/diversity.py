@@ -1,10 +1,9 @@
 """How alike the responses of a model are (the paper's Tables 3 and 4)."""
 
-import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.forest import Scale
+from mipo_eval.dashboards.forest import ForestRow, Scale
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.pages.numbers import asked_for, numbers, picture
 from mipo_eval.dashboards.tables.diversity import (
@@ -20,6 +19,8 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
+_TASKS = 6
+"""Pictures drawn unless the reader chooses others."""
 _HIDDEN = ("row", "suite", "metric", "signature")
 
 
@@ -42,10 +43,12 @@ def _suites(board: frame.Board) -> None:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
     table = asked_for(table, "all-published")
-    shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
-    upwards = direction(measure) != "higher"
-    for task, own in shown.sort_values("value", ascending=upwards).groupby("task", sort=False):
-        _picture(own, MEASURES[measure], str(task))
+    chosen = frame.choose_first("Tasks", tasks, "texts-of", _TASKS)
+    shown = table[table["task"].isin(chosen)]
+    sign = -1 if direction(measure) == "higher" else 1
+    for task, own in shown.groupby("task", sort=False):
+        rows = sorted(number_rows(own), key=lambda row: sign * row.value)
+        _picture(rows, MEASURES[measure], str(task))
     st.caption(
         "Filled dots: measured here, with 95 % intervals. Hollow dots: Table 4 of the paper, which "
         "does not say how words were counted (here: tokenizer 13a, smoothing exp; for texts "
@@ -56,10 +59,10 @@ def _suites(board: frame.Board) -> None:
         numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
 
 
-def _picture(own: pd.DataFrame, title: str, task: str) -> None:
+def _picture(rows: list[ForestRow], title: str, task: str) -> None:
     st.html(markup.line(task))
     scale = Scale(title=title, places=3, ends=(0.0, 1.0))
-    picture(number_rows(own), scale, f"{title} on {task}")
+    picture(rows, scale, f"{title} on {task}")
 
 
 def _before_and_after(board: frame.Board) -> None:
@@ -80,7 +83,7 @@ def _before_and_after(board: frame.Board) -> None:
     if within.empty:
         st.caption("No two users of this suite asked the same, so there is nothing to compare.")
     for task, own in within.groupby("task", sort=False):
-        _picture(own, WITHIN, str(task))
+        _picture(number_rows(own), WITHIN, str(task))
     behind = address("pairs", a=run_name(after), b=run_name(before))
     table = board.recall(change_table, before, after).assign(behind=behind)
     numbers(board, table, "diversity-change", formats=_DIGITS)

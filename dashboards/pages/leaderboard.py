@@ -91,9 +91,8 @@ def _answer(
 def _scale(found: Section, task: str, baseline: str) -> Scale:
     """Return what values are drawn along, with a line at the baseline."""
     labels = leaderboard.labels(found.rows)
-    line = None
-    if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
-        line = cell.value
+    cell = found.rows[labels.index(baseline)].cells.get(task) if baseline in labels else None
+    line = cell.value if cell and len(labels) > 1 else None
     return Scale(
         title=metric_title(found.metric),
         places=decimals(found.metric),
@@ -131,7 +130,8 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     items = max((cell.n or 0 for cell in cells), default=0)
     models = list(dict.fromkeys(row.name.model for row in found.rows))
     named = "base model" if len(models) == 1 else "base models"
-    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS])}
+    more = f" and {len(models) - _MODELS:,} more" if len(models) > _MODELS else ""
+    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS]) + more}
     facts |= {"items": f"{items:,}"}
     if asked.judge:
         told = board.report(doubts.validation, asked.judge)
@@ -224,6 +224,7 @@ def _layout(found: Section, *, compared: bool) -> tuple[list[str], str, bool]:
             "columns",
             default=usual,
             show=leaderboard.COLUMNS.__getitem__,
+            none="Values alone",
         )
     with second:
         titles = {str(place): f"data set {task}" for place, task in enumerate(found.tasks)}
@@ -399,7 +400,7 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
         running = "a run has begun; the page Run shows its numbers so far"
         frame.nothing_yet(running if flying else "no run has finished")
     with st.container(key="controls"):
-        first, second, third, fourth = st.columns([2, 3, 2, 6])
+        first, second, third, fourth = st.columns([3, 3, 4, 7])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]

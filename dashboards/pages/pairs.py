@@ -58,7 +58,10 @@ def show() -> None:
             position = _navigate(left, len(found))
             shown = board.recall(pairs.detail, first.run_id, other, position, live=True)
             if shown is not None:
-                verdict = pairs.verdict_text(found[position], judges)
+                own = found[position]
+                verdict = pairs.verdict_text(own, judges)
+                if not own.verdicts and shown.second.text is None:
+                    verdict = pairs.rated_text(shown.ratings)
                 known = board.recall(pairs.called, *filter(None, (first.run_id, other)))
                 sides = (known[first.run_id], known[other] if other else pairs.REFERENCE)
                 _item(board, shown, verdict, sides)
@@ -74,7 +77,8 @@ def _name(run: Run | None) -> str:
 
 
 def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
-    one, two = st.columns(2)
+    with st.container(key="controls"):
+        one, two = st.columns(2)
     with one:
         first = frame.choose("A: responses of", runs, "a", show=run_name)
     others = [run for run in runs if run.suite == first.suite and run.run_id != first.run_id]
@@ -253,9 +257,9 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> 
         on_select=_open_selected,
         selection_mode="single-row",
         column_config={
-            "item": st.column_config.NumberColumn("item", width=50),
-            "outcome": st.column_config.TextColumn("outcome", width=95),
-            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=65),
+            "item": st.column_config.NumberColumn("item", width=45),
+            "outcome": st.column_config.TextColumn("outcome", width=85),
+            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=60),
         },
     )
     st.session_state["listed"] = list(left)

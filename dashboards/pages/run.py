@@ -20,7 +20,8 @@ def show() -> None:
     runs = board.recall(list_runs)
     if not runs:
         frame.nothing_yet("no run has begun")
-    run = frame.choose("Run", runs, "run", show=run_name)
+    with st.container(key="controls"):
+        run = frame.choose("Run", runs, "run", show=run_name)
     _head(board, run.run_id)
     _scores(board, run.run_id)
     _failures(board, run.run_id)
@@ -62,14 +63,15 @@ def _scores(board: frame.Board, run_id: str) -> None:
             "Still running: these are the numbers so far, and they will change.",
             icon=":material/sync:",
         )
-    name = run_name(board.recall(facts, run_id).run)
-    alike = ["task"] if table["task"].nunique() == 1 else []
+    run = board.recall(facts, run_id).run
+    told = {"task": run.suite, "judge": ""}
+    alike = [name for name, same in told.items() if {*table[name]} <= {same}]
     shown = table.drop(columns=["signature", "control", *alike]).assign(
         metric=list(map(metric_title, table["metric"], table["control"])),
         value=_rounded(table, "value"),
         ci_low=_rounded(table, "ci_low"),
         ci_high=_rounded(table, "ci_high"),
-        items=[address("pairs", a=name, **{TASK: task}) for task in table["task"]],
+        items=[address("pairs", a=run_name(run), **{TASK: task}) for task in table["task"]],
     )
     st.dataframe(
         shown,

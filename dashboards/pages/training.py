@@ -72,12 +72,7 @@ def show() -> None:
 
 def _curves(board: frame.Board, trainings: list[Training]) -> None:
     st.header("Learning curves")
-    chosen = (
-        frame.choose_some(
-            "Trainings", trainings, "curves-of", default=trainings[:_CURVES], show=training_label
-        )
-        or trainings[:_CURVES]
-    )
+    chosen = frame.choose_first("Trainings", trainings, "curves-of", _CURVES, show=training_label)
     metrics = board.recall(curve_metrics, tuple(one.training_id for one in chosen))
     if not metrics:
         st.info("These trainings have not reported anything yet.", icon=":material/inbox:")

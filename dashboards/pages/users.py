@@ -80,5 +80,6 @@ def _one(
     row = names.index(frame.choose("Method", [names[row] for row in served], "row"))
     about = (asked, row, task)
     table = board.report(users.user_table, found, served, (row, task), about=about)
-    formats = {metric_title(found.metric): f"%.{decimals(found.metric)}f"}
-    numbers(board, table, "users-of", formats=formats)
+    formats = {"value": f"%.{decimals(found.metric)}f"}
+    titles = {"value": metric_title(found.metric)}
+    numbers(board, table, "users-of", formats=formats, titles=titles)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mipo_eval.dashboards.links import TASK, address, run_name
-from mipo_eval.dashboards.markup import label
+from mipo_eval.dashboards.markup import label, number
 from mipo_eval.dashboards.tables.headline import short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
@@ -315,4 +315,4 @@ def length_finding(table: pd.DataFrame) -> str:
     if len(table) < 3 or 1 in (table["tokens"].nunique(), table["value"].nunique()):
         return told
     rank = float(table["tokens"].corr(table["value"], method="spearman"))
-    return f"{told}: rank correlation {rank:+.2f}"
+    return f"{told}: rank correlation {number(rank, 2, signed=True)}"

@@ -5,12 +5,12 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import model_label
 from mipo_eval.signature import short
-from mipo_eval.store.judges import failing_judges, largest_validations
+from mipo_eval.store.judges import failing_judges, judge_names, largest_validations
 
 
 def failings(now: Snapshot, judge: str | None) -> list[str]:
     """Return why the judge with this key must not be believed; None looks at every judge."""
-    names = {known.key: known.label for known in now.judges}
+    names = judge_names(now.store)
     return [
         f"{names.get(key, short(key))}: {reason}"
         for key, reasons in failing_judges(now.store).items()
@@ -29,7 +29,11 @@ def validation(now: Snapshot, judge: str) -> str:
     if reasons(now, judge):
         return "fails"
     own = [one.data for one in largest_validations(now.store) if one.judge_key == judge]
-    return f"passes on {', '.join(own)}" if own else "not done: mipo-eval validate"
+    if own:
+        return f"passes on {', '.join(own)}"
+    asked = [one.spec.get("backend") or {} for one in now.judges if one.key == judge]
+    rules = any(backend.get("backend") == "checker" for backend in asked)
+    return "not needed: exact rules" if rules else "not done: mipo-eval validate"
 
 
 def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:

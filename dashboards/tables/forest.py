@@ -8,8 +8,8 @@ from mipo_eval.dashboards.forest import ForestRow, rank_text, shares
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import PAPER, interval, number
 from mipo_eval.dashboards.tables.comparison import TOLD
-from mipo_eval.dashboards.tables.headline import p_text
-from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
+from mipo_eval.dashboards.tables.headline import p_text, short_names
+from mipo_eval.dashboards.tables.leaderboard import Comparisons, p_of
 from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
@@ -37,11 +37,11 @@ def forest_rows(
         against: rows compared with a baseline.
         published: of `paper_numbers`.
     """
-    whole = zip(labels(found.rows), found.rows, strict=True)
-    names = [name.removeprefix(f"{row.name.model} \u00b7 ") for name, row in whole]
+    names = short_names(found.rows)
     lower = direction(found.metric) == "lower"
     known = [row.cells[task] for row in found.rows if task in row.cells]
     best = next((set(cell.letters) for cell in known if cell.rank == 1), set())
+    together = sum(bool(best & set(cell.letters)) for cell in known)
     several = len({row.name.model for row in found.rows}) > 1
     every = {run.prompting for row in found.rows for c in row.cells.values() for run in c.runs}
     made = []
@@ -50,12 +50,13 @@ def forest_rows(
         if cell is None or cell.value is None or row not in rows:
             continue
         prompting = next((run.prompting for run in cell.runs if run.prompting), "")
-        about = [row.name.model] if several else []  # where all share it, a card says it
+        model, name = row.name.model, names[place]
+        about = [model] if several and name.startswith(f"{model} \u00b7 ") else []
         about += [f"{prompting} prompting"] if prompting and len(every) > 1 else []
         about += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
         made.append(
             ForestRow(
-                name=names[place],
+                name=name.removeprefix(f"{model} \u00b7 "),
                 about=" \u00b7 ".join(filter(None, [*about, cell.best_of_text])),
                 value=cell.value,
                 ci95=cell.ci95,
@@ -65,7 +66,7 @@ def forest_rows(
                 n=f"{'?' if cell.n is None else f'{cell.n:,}'}"
                 + (f" ({cell.unscored:,})" if cell.unscored else ""),
                 link=address("pairs", a=run_name(cell.runs[0]), **{TASK: task}),
-                alike=bool(best & set(cell.letters)) and len(known) > 1,
+                alike=together > 1 and bool(best & set(cell.letters)),
                 dots=tuple((value, _SEED) for value in cell.per_seed),
             )
         )

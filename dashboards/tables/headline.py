@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from mipo_eval.dashboards.markup import interval, number
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
-from mipo_eval.evaluation.outcomes import ENDS, METRICS
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Cell, Row, Section
+from mipo_eval.reports.names import told_apart
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import NOTHING_APART
 
@@ -18,13 +19,8 @@ _NAMED = 3
 
 
 def short_names(rows: Sequence[Row]) -> list[str]:
-    """Return what rows are called beside each other: the model only where there are several."""
-    full = labels(rows)
-    if len({row.name.model for row in rows}) > 1:
-        return full
-    names = [
-        f"{row.name.method}" + f" ({row.name.variant})" * bool(row.name.variant) for row in rows
-    ]
+    """Return what rows are called beside each other, in full where less does not tell."""
+    full, names = labels(rows), told_apart([row.name for row in rows])
     alone = [names.count(name) == 1 for name in names]
     return [name if one else long for name, long, one in zip(names, full, alone, strict=True)]
 
@@ -55,7 +51,7 @@ def headline(
     }
     pairs = {row: pair for (row, of), pair in against.items() if of == task}
     said = _said(found.metric, cells, names, pairs, baseline or "the baseline")
-    return (_DOUBT if failing else "") + said
+    return _DOUBT + said.replace("No method", "no method", 1) if failing else said
 
 
 def _constant(failing: Sequence[str]) -> str:
@@ -87,7 +83,8 @@ def of_two(
         return constant
     first, second = names
     if pair is None:
-        return f"{first} and {second} share no item that was measured alike: nothing to compare."
+        none = "no item has a value of both that was measured alike"
+        return f"{first} and {second} cannot be compared: {none}."
     way = direction(metric)
     sign, unit = _sign(metric), unit_of(metric)
     told = _gain(metric, pair, unit, "")
@@ -129,9 +126,7 @@ def _said(  # noqa: PLR0911 - a situation each
         only = f"{names[first]} has {_value(metric, cells[first], unit)}"
         return f"{only}; there is no other method to compare it with yet."
     if all(cell.rank is None for cell in cells.values()):
-        of_all = "this metric has no value per item"
-        why = "imported numbers come without their items" if metric in METRICS else of_all
-        return f"{leads}; {why}, so nothing can be tested."
+        return f"{leads}; these numbers have no values item by item, so nothing can be tested."
     alike = _alike(first, ordered, cells, names)
     if not pairs:
         return f"{leads}; {alike}."

@@ -9,7 +9,8 @@ import pandas as pd
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
-from mipo_eval.dashboards.tables.scores import measured, number_frame, printed
+from mipo_eval.dashboards.tables.scores import measured, number_frame, printed, row_label
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
@@ -143,7 +144,7 @@ def control_table(now: Snapshot) -> pd.DataFrame:
         if _judged_as((run, score)) in tried:
             name, _ = row_name(run, rules)
             about = {
-                "row": " · ".join(filter(None, (name.model, name.method, name.variant))),
+                "row": row_label(name.model, name.method, name.variant),
                 "task": score.task,
                 "judge": score.judge or "",
                 "entrant": score.control or "model",
@@ -224,6 +225,7 @@ def length_table(store: Store) -> pd.DataFrame:
         for _, part in own.groupby(bins, observed=True):
             mean, n = part["rating"].mean(), len(part)
             half = 1.96 * part["rating"].std() / n**0.5 if n > 1 else None
+            least, most = ENDS["rating_mean"]
             lines.append(
                 {
                     "judge": names[key],
@@ -232,8 +234,8 @@ def length_table(store: Store) -> pd.DataFrame:
                     "start": part["characters"].min(),
                     "end": part["characters"].max(),
                     "rating": mean,
-                    "low": None if half is None else mean - half,
-                    "high": None if half is None else mean + half,
+                    "low": None if half is None else max(mean - half, least),
+                    "high": None if half is None else min(mean + half, most),
                     "responses": n,
                 }
             )
@@ -297,10 +299,10 @@ def of_ratings(store: Store) -> dict[str, str]:
     """
     known = {run.run_id: run for run in list_runs(store)}
     found = {}
-    for judge in list_judges(store):
-        run_id = latest_rated(store, judge.key)
+    for key, name in judge_names(store).items():
+        run_id = latest_rated(store, key)
         if run_id is not None:
-            found[judge.key] = address("pairs", a=run_name(known[run_id]), by=judge.label)
+            found[key] = address("pairs", a=run_name(known[run_id]), by=name)
     return found
 
 
@@ -309,7 +311,7 @@ def of_choices(store: Store) -> dict[str, str]:
 
     A judge that chose between no run's responses is not there.
     """
-    known = list_runs(store)
+    known, called = list_runs(store), judge_names(store)
     found = {}
     for judge in choosers(store):
         pair = chosen_pairs(store, [judge.key])[0]
@@ -321,5 +323,5 @@ def of_choices(store: Store) -> dict[str, str]:
         sides = [names.get(pair.first), names.get(pair.second)]
         first, second = sides if sides[0] else sides[::-1]  # one of them may be no run's
         if first is not None:
-            found[judge.key] = address("pairs", a=first, b=second, by=judge.label)
+            found[judge.key] = address("pairs", a=first, b=second, by=called[judge.key])
     return found

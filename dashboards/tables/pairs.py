@@ -154,6 +154,14 @@ def verdict_text(pairing: Pairing, names: Mapping[str, str]) -> str:
     return f"{told[:1].upper()}{told[1:]}"
 
 
+def rated_text(ratings: pd.DataFrame) -> str:
+    """Return what judges rated an item's first text, where there is no second one to compare."""
+    points = ratings["first"].astype(float)
+    means = points.groupby(ratings["judge"], sort=False).mean().dropna()
+    told = "; ".join(f"rated {number(mean, 2)} on average by {by}" for by, mean in means.items())
+    return f"R{told[1:]}; there is nothing to compare it with" if told else "Not judged"
+
+
 def called(store: Store, *run_ids: str) -> dict[str, str]:
     """Return what runs are called beside each other, by their ids."""
     runs = [find_run(store, run_id) for run_id in run_ids]

@@ -35,7 +35,7 @@ def score_table(
         if score.metric in metrics:
             name, (trained, _) = row_name(run, named)
             about = {
-                "row": _row_label(name.model, name.method, name.variant),
+                "row": row_label(name.model, name.method, name.variant),
                 "model": name.model,
                 "method": name.method,
                 "variant": name.variant,
@@ -54,7 +54,7 @@ def published_table(number: int, metric: str) -> pd.DataFrame:
     """Return a table of the paper with the columns of `score_table`; averages are left out."""
     lines = [
         {
-            "row": _row_label(one.model, one.method, None),
+            "row": row_label(one.model, one.method, None),
             "model": one.model,
             "method": one.method,
             "suite": "paper",
@@ -68,7 +68,8 @@ def published_table(number: int, metric: str) -> pd.DataFrame:
     return number_frame(lines, COLUMNS)
 
 
-def _row_label(model: str, method: str, variant: str | None) -> str:
+def row_label(model: str, method: str, variant: str | None) -> str:
+    """Return what a row is called in full."""
     return f"{model} · {method}{f' ({variant})' if variant else ''}"
 
 

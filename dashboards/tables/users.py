@@ -13,7 +13,7 @@ from mipo_eval.dashboards.tables.comparison import row_values
 from mipo_eval.dashboards.tables.headline import p_text, short_names, unit_of
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.labels import decimals, metric_title
+from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Section
 from mipo_eval.reports.served import Served, by_preference, by_user
 from mipo_eval.stats.bootstrap import Crossed, Floats
@@ -58,7 +58,8 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
         else f"no worse than by chance ({chance} if all were served alike)"
     )
     value = f"{number(own.worst_tenth, places)}{unit}"
-    return f"{names[best]} does most for {who}: {value}, {apart}."
+    served_so = f"does most for {who}:" if len(served) > 1 else f"gives {who}"
+    return f"{names[best]} {served_so} {value}, {apart}."
 
 
 def spread_rows(found: Section, served: dict[int, Served]) -> list[ForestRow]:
@@ -91,7 +92,7 @@ def _dots(means: Floats) -> tuple[tuple[float, float], ...]:
 def user_table(
     now: Snapshot, found: Section, served: dict[int, Served], of: tuple[int, str]
 ) -> pd.DataFrame:
-    """Return a line a user of one row, the worst served first: user, mean, items, behind.
+    """Return a line a user of one row, the worst served first: user, value, items, behind.
 
     Args:
         now: the store.
@@ -115,9 +116,7 @@ def user_table(
         )
         for user, mean, n in zip(own.users, own.means, own.items, strict=True)
     ]
-    return pd.DataFrame(
-        lines, columns=["user", metric_title(found.metric), "number of items", "behind"]
-    )
+    return pd.DataFrame(lines, columns=["user", "value", "number of items", "behind"])
 
 
 class Wishes(NamedTuple):

@@ -97,6 +97,8 @@ def noise(repeat: int, ties: "Ties", **given: Any) -> None:
         output.document(_about(given, judge) | document)
         for one in found:
             output.show(*_noise(one, judge.name, repeat))
+        about = ("drift", given["run"], "--judge", given["judge"])
+        output.suggest("Check whether it says the same on another day", "judges", *about)
 
 
 @click.command(
@@ -126,6 +128,8 @@ def drift(ties: "Ties", **given: Any) -> None:
         output.document(_about(given, judge) | {"ties": ties, "drift": lines})
         for one in found:
             output.show(*_drift(one, judge.name))
+        about = ("noise", given["run"], "--judge", given["judge"])
+        output.suggest("See how much it changes within one day", "judges", *about)
 
 
 _EARLIER = ("day", "changed", "ci95")
@@ -204,11 +208,11 @@ def _noise(found: "Noise", judge: str, repeat: int) -> "list[RenderableType]":
     if found.rating:
         table.add("rating difference", *_cells(found.rating, ".2f"))
     told = [
-        "sd: of one item's value from asking to asking",
-        "noise: the judge's part of the variance that the value's interval is made of",
+        "sd: how much one item's value changes from one answer of the judge to the next.",
+        "noise: share of the interval's variance that comes from the judge, not from the items.",
     ]
     lines = (inert(line, "dim") for line in told)
-    return [inert(title, "bold"), table, *_same(found, "in two askings"), *lines]
+    return [inert(title, "bold"), table, *_same(found, "when asked again"), *lines]
 
 
 def _cells(found: "Noisy", form: str) -> "list[str | Text]":
@@ -230,8 +234,8 @@ def _same(found: "Noise | Drift", when: str) -> "list[RenderableType]":
         for of, own in (("verdicts", found.verdicts), ("replies", found.replies))
         if (said := _reliability(own))
     ]
-    lines = [inert(f"the same {when}: {'; '.join(parts)}")] if parts else []
-    missing = inert(f"without a verdict: {listed(found.missing)}", "yellow")
+    lines = [inert(f"The same {when}: {'; '.join(parts)}")] if parts else []
+    missing = inert(f"Without a verdict: {listed(found.missing)}", "yellow")
     return [*lines, *([missing] if found.missing else [])]
 
 
@@ -254,24 +258,25 @@ def _drift(found: "Drift", judge: str) -> "list[RenderableType]":
     share, ends = changed(found.verdicts)
     ranked = sorted(found.changes.items(), key=lambda change: -change[1])
     kinds = ", ".join(f"{n} x {_in_words(change)}" for change, n in ranked)
-    line = inert("verdicts that changed (%): ").append_text(estimate(share, ends))
+    line = inert("Verdicts that changed (%): ").append_text(estimate(share, ends))
     told = line.append(f": {kinds}" if kinds else "")
     parts: list[RenderableType] = [inert(title, "bold"), told]
     for name, own, form in (
-        ("win rate, now less then (points)", found.win_rate, "+.1f"),
-        ("rating, now less then (points of 5)", found.rating, "+.2f"),
+        ("Change of the win rate (points)", found.win_rate, "+.1f"),
+        ("Change of the mean rating (1-5)", found.rating, "+.2f"),
     ):
         if own:
             said = f"{own.difference:{form}} {interval(own.ci95, form)}".rstrip()
             parts.append(inert(f"{name}: {said}" + (f", p {p_text(own.p)}" if own.p else "")))
     parts += _same(found, "then and now")
-    parts.append(inert("what changes from asking to asking on one day: judges noise", "dim"))
     parts += [
-        inert(f"on {day}: {value:.1f} {interval(past)} changed".replace("  ", " "), "dim")
+        inert(f"On {day}: {value:.1f} {interval(past)} changed".replace("  ", " "), "dim")
         for day, value, past in found.earlier
     ]
     if not found.kept:
-        parts.append(inert("not kept: too many are missing; repeat the command", "bold red"))
+        parts.append(
+            inert("Not stored: too many replies are missing. Repeat the command.", "bold red")
+        )
     return parts
 
 

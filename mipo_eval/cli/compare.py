@@ -84,7 +84,7 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
 
 
 def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
-    from mipo_eval.cli.render import Grid, counted, failing_lines, inert, number
+    from mipo_eval.cli.render import Grid, counted, failing_lines, number, wrapped
     from mipo_eval.reports.labels import decimals, metric_title
     from mipo_eval.store.judges import MARK
 
@@ -107,7 +107,7 @@ def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
     pairs.padding = (0, 1, 0, 0)  # 80 columns are enough
     for pair in task.comparisons:
         pairs.add(f"{place[pair.first]}-{place[pair.second]}", *_pair(pair, form))
-    title = inert(f"{task.task}: {metric_title(task.metric)}{by}", "bold")
+    title = wrapped(f"{task.task}: {metric_title(task.metric)}{by}", "bold")
     failing = failing_lines({"": task.judge_failings}, {"": task.judge or ""})
     rest = [*_margins(task, place), *_lengths(task, place), *failing]
     return [title, *_answer(task), values, pairs, *rest, *_notes(task, place, correction)]
@@ -186,9 +186,9 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]", correction: str) 
         for (first, second), parts in task.made_differently.items()
     ]
     warnings += [
-        f"Runs {place[pair.first]} and {place[pair.second]} are compared on the items that both "
-        f"have: {pair.only_first} are only in run {place[pair.first]}, {pair.only_second} only in "
-        f"run {place[pair.second]}"
+        f"Runs {place[pair.first]} and {place[pair.second]} share {pair.n} items; "
+        f"{pair.only_first} are only in run {place[pair.first]}, {pair.only_second} only in run "
+        f"{place[pair.second]}"
         for pair in task.comparisons
         if pair.only_first or pair.only_second
     ]

@@ -265,8 +265,12 @@ def _panel(item: "Item") -> "RenderableType":
 
     body = Text()
     asked = "conversation" if item.messages else "prompt"
-    parts = [(asked, item.transcript), ("response begins", item.prefill), ("context", item.context)]
-    parts += [("wants", preference) for preference in item.preferences]
+    parts = [
+        (asked, item.transcript),
+        ("beginning of the response", item.prefill),
+        ("context", item.context),
+    ]
+    parts += [("preference", preference) for preference in item.preferences]
     for name, content in [*parts, ("reference", item.reference)]:
         if content:
             body.append(f"{name}: ", style="bold")

@@ -129,8 +129,8 @@ def word_lines(scores: "Iterable[Score]") -> list[str]:
         "pip install 'sacrebleu[ja]')",
     }
     return [
-        f"{task}: written without spaces, so sacreBLEU's {tok} {lines[tok]} where it is about "
-        "diversity; do not compare that with numbers by 13a"
+        f"{task} is written without spaces, so sacreBLEU's {tok} {lines[tok]}: do not compare its "
+        "diversity with numbers that were made with 13a"
         for task, tok in found.items()
         if tok in lines
     ]
@@ -145,9 +145,9 @@ def cut_lines(store: "Store", result: "Result", max_tokens: int) -> list[str]:
     run, lines = result.run, []
     if cut := sum(one.items for one in unanswered(store, run) if one.reason == CUT):
         lines.append(
-            f"{cut} of {run.n_items} responses of {run.model} were {CUT} and are none: give it "
-            f"more than {max_tokens} tokens with --decoding max_tokens=N, or let it think less "
-            "with --engine enable_thinking=false or thinking_budget=N"
+            f"{cut} of {run.n_items} responses of {run.model} were {CUT}, so they are missing: "
+            f"give the model more than {max_tokens} tokens with --decoding max_tokens=N, or let "
+            "it think less with --engine enable_thinking=false or thinking_budget=N"
         )
     for judge in result.judges:
         of_judge = [one for one in result.scores if one.judge == judge.name and not one.control]
@@ -216,8 +216,9 @@ def unanswered_lines(store: "Store", run: "Run", backend: object) -> tuple[list[
         return [], []
     why = backend.usage.complaint if isinstance(backend, Metered) else None
     why = why or ", ".join(one.reason for one in absent)
-    line = f"{run.model}: calls for {failed:,} of {run.n_items:,} failed: {why}"
-    return ([], [line]) if 2 * failed > run.n_items else ([f"{line}; repeat to ask again"], [])
+    line = f"{run.model}: calls for {failed:,} of {run.n_items:,} items failed: {why}"
+    few = f"{line}; repeat the command to ask again"
+    return ([], [line]) if 2 * failed > run.n_items else ([few], [])
 
 
 def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
@@ -270,4 +271,4 @@ def conclude(output: "Output", judges: "Sequence[Judge]", unanswered: "Sequence[
     for line in expenses((judge.name, judge.backend) for judge in judges):
         output.note(line)
     if unanswered:
-        raise BackendError(f"{'; '.join(unanswered)}; the same command asks again what failed")
+        raise BackendError(f"{'; '.join(unanswered)}; repeat the command to ask again")

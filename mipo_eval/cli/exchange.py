@@ -159,6 +159,7 @@ def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> lis
 
     from mipo_eval.cli.render import inert
     from mipo_eval.reports.export import shown
+    from mipo_eval.reports.labels import metric_title
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
@@ -167,17 +168,20 @@ def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> lis
     table.add_column("items", justify="right")
     table.add_column("first score", justify="right")
     for run_id, record in list(zip(run_ids, imported.runs, strict=True))[:_SHOWN]:
-        first = f"{record.scores[0].metric} {shown(record.scores[0])[0]}" if record.scores else "-"
+        score = record.scores[0] if record.scores else None
+        first = f"{metric_title(score.metric)}: {shown(score)[0]}" if score else "-"
         items = str(len(record.entries))
         table.add_row(run_id[:12], inert(record.model), inert(record.suite), items, inert(first))
-    lines: list[RenderableType] = [
-        inert(f"{imported.taken:,} of {imported.rows:,} rows taken, {len(set(run_ids)):,} runs")
-    ]
-    lines += [inert(f"left out: {n:,} x {why}") for why, n in imported.left_out.items()]
-    lines += [inert(f"no value: {n:,} x {why}") for why, n in imported.without_value.items()]
+    runs = len(set(run_ids))
+    counted = (
+        f"{imported.taken:,} of {imported.rows:,} rows imported, {runs:,} run{'s' * (runs != 1)}"
+    )
+    lines: list[RenderableType] = [inert(counted)]
+    lines += [inert(f"Left out: {n:,} x {why}") for why, n in imported.left_out.items()]
+    lines += [inert(f"Without a value: {n:,} x {why}") for why, n in imported.without_value.items()]
     lines += [inert(line) for line in others[:_SHOWN]]
     if len(others) > _SHOWN:
         lines.append(inert(f"... and {len(others) - _SHOWN:,} more runs that share a name"))
     if len(run_ids) > _SHOWN:
-        lines.append(inert(f"the first {_SHOWN} of them:"))
+        lines.append(inert(f"The first {_SHOWN} of them:"))
     return [*lines, table]

@@ -89,14 +89,12 @@ def judge(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Judge two or more models, runs or files against each other.
 
-    A and B are entrants. An entrant is the beginning of a run's id, a model as --model names it
-    (missing responses are generated), a file of responses (JSONL rows of {"item_id", "response"},
-    or the outputs of alpaca_eval), or the word `reference`. Without --suite, the items are those of
-    the first run named.
+    An entrant is the beginning of a run's id, a model as --model names it (missing responses are
+    generated), a file of responses (JSONL rows of {"item_id", "response"}, or the outputs of
+    alpaca_eval), or `reference`. Without --suite, the items are those of the first run named.
 
-    The judge sees each pair twice, the second time in the other order. If it then chooses the other
-    response, that is a position flip and counts as a tie. Nothing is paid for twice. docs/judge.md
-    describes the --json document.
+    The judge sees each pair in both orders. If it then chooses the other response, that is a
+    position flip and counts as a tie. docs/judge.md describes the --json document.
     """
     from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert
@@ -192,7 +190,7 @@ def _pair(
     """Return how two entrants came out in a task: a column per judge."""
     from rich.text import Text
 
-    from mipo_eval.cli.render import Grid, failing_lines, inert
+    from mipo_eval.cli.render import Grid, failing_lines, inert, wrapped
     from mipo_eval.store.judges import MARK
 
     first, second = matches[0].first.label, matches[0].second.label
@@ -209,9 +207,21 @@ def _pair(
         cells = [cell(match) for match in matches]
         if any(cells):
             table.add(label, *cells)
+    answers = [wrapped(line) for match in matches if (line := _answer(match, failing))]
     names = {match.judge_key: match.judge for match in matches if match.judge_key}
     remarks = [*failing_lines(failing, names), *_remarks(matches)]
-    return [Text(""), inert(title, "bold"), table, *remarks]
+    return [Text(""), inert(title, "bold"), *answers, table, *remarks]
+
+
+def _answer(match: "Match", failing: Mapping[str, Sequence[str]]) -> str:
+    """Return in one sentence who is better; nothing where the first row of the table says it."""
+    from mipo_eval.dashboards.tables.headline import of_two
+
+    if match.stopped or match.balance.net is None:
+        return ""
+    names = (match.first.label, match.second.label)
+    doubts = failing.get(match.judge_key or "", ())
+    return f"{match.judge}: {of_two('net_win_rate', match.balance.net, names, doubts)}"
 
 
 def _rows(
@@ -237,20 +247,20 @@ def _rows(
             return ""
         return f"{margin_text(found, (first, second), 'net_win_rate')} (p {p_text(found.p)})"
 
-    how = "whenever stopped" if early else "permutation"
+    how = "at any stop" if early else "permutation"
     return [
-        ("decided", _decided),
+        ("decision", _decided),
         (f"{first} is better (%)", lambda m: rate(m.balance.win)),
         ("tie (%)", lambda m: rate(m.balance.tie)),
         (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
         (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
-        ("net, in points", lambda m: net(m.balance.net)),
+        ("net win rate (points)", lambda m: net(m.balance.net)),
         ("  detectable", _detectable),
         (f"  p ({how})", lambda m: p_of(m.balance.net) if m.balance.net else ""),
-        ("  no difference?", margin),
-        ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),
+        ("  equivalent?", margin),
+        ("difference of ratings (1-5)", lambda m: difference(m.balance.rating, "+.2f")),
         ("position flips (%)", lambda m: number(m.balance.flip_rate)),
-        ("same response, a tie", lambda m: str(m.balance.identical or "")),
+        ("same response (a tie)", lambda m: str(m.balance.identical or "")),
         ("items judged (unscored)", lambda m: counted(m.balance.win.n, m.balance.win.unscored)),
     ]
 
@@ -279,7 +289,7 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     from mipo_eval.cli.render import inert, listed, mark_of
 
     lines = [
-        inert(f"unscored by {match.judge}: {listed(reasons)}", "yellow")
+        inert(f"Unscored by {match.judge}: {listed(reasons)}", "yellow")
         for match in matches
         if (reasons := match.balance.win.unscored_reasons)
     ]
@@ -288,17 +298,17 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     nets = [match.balance.net for match in matches if match.balance.net]
     legend = []
     if any(mark_of(net) == "*" for net in nets):
-        legend.append("* told apart at 5 %")
+        legend.append("*: told apart at 5 %.")
     if any(net.detectable is not None for net in nets):
-        legend.append("detectable: the smallest that these items would show in 80 of 100")
+        legend.append("detectable: the smallest difference that 80 of 100 repetitions would show.")
     if any(match.judge == "panel (sample)" for match in matches):
         legend.append(
-            "panel (sample): mean over judges; the interval is for other judges like them"
+            "panel (sample): mean over judges; the interval also holds for other judges like these."
         )
     if any(net.p_adjusted is not None for net in nets):
-        legend.append("p: corrected for the number of opponents (Holm)")
+        legend.append("p: corrected for the number of opponents (Holm).")
     if legend:
-        lines.append(inert("  ".join(legend), "dim"))
+        lines += [inert(line, "dim") for line in legend]
     return [*lines, *(inert(match.signature, "dim") for match in matches)]
 
 
@@ -308,8 +318,8 @@ def _about_stopping(match: "Match") -> list[str]:
     from mipo_eval.stats.sequence import crossing_note
 
     lines = [
-        "intervals and p hold over all looks together, whenever one stops (confidence",
-        "sequence by betting); they are wider than those of a fixed number of items",
+        "Intervals (confidence sequences) and p are valid whenever judging stops.",
+        "They are wider than those of a fixed number of items.",
     ]
     groups = [Crossed(entry.item.group, entry.item.user_id) for entry in match.entries]
     note = crossing_note(groups)
@@ -322,7 +332,7 @@ def _gaps(found: "Sequence[Gap]") -> "list[RenderableType]":
     if not found:
         return []
     numbers = ("mean ratings", "difference", "n")
-    table = Grid("preferences served most differently", numbers=numbers)
+    table = Grid("largest differences by preference", numbers=numbers)
     several = len({gap.judge for gap in found}) > 1
     for gap in found:
         table.add(
@@ -343,13 +353,13 @@ def _apart(match: "Match", found: "Sequence[Contrast]") -> "list[RenderableType]
     if not found:
         return []
     letters = {"a": match.first.label, "b": match.second.label, "tie": "tie", None: "none"}
-    title = f"where {letters['a']} and {letters['b']} differ most"
+    title = f"Where {letters['a']} and {letters['b']} differ most"
     parts: list[RenderableType] = [Text(title, style="bold")]
     for example in found:
         body = Text()
         for name, content in (
-            ("asked", example.item.transcript),
-            *(("wants", wish) for wish in example.item.preferences),
+            ("prompt", example.item.transcript),
+            *(("preference", wish) for wish in example.item.preferences),
             (letters["a"], example.first),
             (letters["b"], example.second),
         ):
@@ -368,8 +378,8 @@ def _said(said: "Opinion", letters: Mapping[str | None, str]) -> list[str]:
     from mipo_eval.cli.render import number
 
     placed = [
-        f"{letters[one.shown_first]} first: {_short(one.reply or 'no reply')}, which is "
-        f"{letters[one.winner]}"
+        f"{letters[one.shown_first]} shown first: {_short(one.reply or 'no reply')}, which "
+        f"means {letters[one.winner]}"
         for one in said.placed
     ]
     rated = [

@@ -112,7 +112,7 @@ def _agreement_tables(found: "Agreements") -> "list[RenderableType]":
                 table.add(pair, of, *_agreed(own), str(own.n), *order)
                 pair, order = "", [""] * len(ordered)
     told = [
-        "kappa: Cohen's, agreement beyond chance; weighted: quadratically, near misses count less",
+        "kappa: Cohen's kappa, agreement beyond chance. weighted: near misses count less.",
         *(_together(of, own) for of, own in found._asdict().items() if of != "pairs" and own.n),
     ]
     lines = (inert(line, "dim") for line in told)
@@ -135,7 +135,7 @@ def _together(of: str, found: "Reliability") -> str:
 
     alpha = number(found.alpha, ".2f", absent="none")
     return (
-        f"all together, {of}: Krippendorff's alpha (ordinal) {alpha} "
+        f"All judges together, {of}: Krippendorff's alpha (ordinal) {alpha} "
         f"{interval(found.alpha_ci95, '.2f')}".rstrip()
         + f", n {found.n}"
     )
@@ -202,7 +202,7 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     clear = score.ci95 is not None and score.ci95[0] > 0
     ending = "self-preference" if clear else "no self-preference shown"
     by = f"{score.value:+.2f} {interval(score.ci95, '+.2f')}".rstrip()
-    told = f"both together rate their own family {by} points higher ({score.n} items): {ending}"
+    told = f"Together they rate their own family {by} points higher ({score.n} items): {ending}."
     return [table, inert(told, "yellow" if clear else "")]
 
 
@@ -279,7 +279,7 @@ def _correction_table(found: "Correction", about: str) -> "list[RenderableType]"
     for name, of, assumed in rows:
         table.add(name, number(of.value), interval(of.ci95), str(of.n), inert(assumed, "dim"))
     kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
-    lines = [f"judge and people agree on {found.agreement:.1f} % of {found.labelled} items{kappa}"]
-    lines += [f"not {names[key]}: {why}" for key, why in found.absent.items()]
+    lines = [f"Judge and people agree on {found.agreement:.1f} % of {found.labelled} items{kappa}."]
+    lines += [f"Not {names[key]}: {why}." for key, why in found.absent.items()]
     title = inert(f"{about}: win rate, a tie is half (%)", "bold")
     return [title, table, *(inert(line) for line in lines)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import examples, reading
+from mipo_eval.cli.options import PUBLISHED, examples, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from mipo_eval.store.engine import Store
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
-
-PUBLISHED = "\u2020"
-"""Marks a number that the paper gives."""
 
 
 @click.command(epilog=examples("leaderboard --suite demo", "leaderboard --table 1 -o table.tex"))
@@ -102,7 +99,7 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     Each number has its 95 % interval, its rank and its tied group: rows that share a letter are not
     told apart by these items.
     """
-    from mipo_eval.cli.paper_table import show_figure, show_table
+    from mipo_eval.cli.paper_table import show_figure
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.reports.names import read_rows
@@ -118,7 +115,7 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
         show_figure(output, store, figure, asked, path)
     elif table is not None:
         number: Table = "results" if table == "results" else int(table)
-        show_table(output, store, number, asked, (others, path))
+        _show_table(output, store, number, asked, (others, path))
     elif strengths:
         _show_strengths(output, store, asked)
     else:
@@ -273,7 +270,7 @@ def _section(
     failings: Sequence[str],
     answers: Mapping[str, str],
 ) -> "list[RenderableType]":
-    from mipo_eval.cli.render import failing_lines, inert, reference_lines, wrapped
+    from mipo_eval.cli.render import failing_lines, reference_lines, wrapped
     from mipo_eval.reports.labels import metric_title
     from mipo_eval.store.judges import MARK
 
@@ -283,7 +280,7 @@ def _section(
     common = f", model {model}" if model else f", {method}" if method else ""
     marks = _marks(section)
     title = f"{section.suite}: {metric_title(section.metric)}{by}{common}"
-    parts: list[RenderableType] = [inert(title, "bold")]
+    parts: list[RenderableType] = [wrapped(title, "bold")]
     for task, said in answers.items():
         parts.append(wrapped(f"{task}: {said}" if len(answers) > 1 else said))
     parts += failing_lines({"": failings}, {"": section.judge or ""})
@@ -429,6 +426,45 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
     if published:
         told.append(f"{PUBLISHED} published (arXiv 2603.19294), from other runs and judge calls.")
     return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in told]
+
+
+def _show_table(
+    output: "Output",
+    store: "Store",
+    number: "Table",
+    asked: "LeaderboardQuery",
+    files: tuple[Sequence[Path], Path | None],
+) -> None:
+    """Print a table of the paper; `files` are of others' numbers, and the one to write."""
+    from mipo_eval.cli.paper_table import grid_lines
+    from mipo_eval.reports.others import read_others
+    from mipo_eval.reports.paper import published
+    from mipo_eval.reports.paper_entries import METRICS
+    from mipo_eval.reports.paper_files import grid_json, write_table
+    from mipo_eval.reports.paper_grid import paper_grid
+    from mipo_eval.reports.paper_table import paper_table
+
+    others = read_others(files[0])
+    entries = paper_table(store, number, judge=asked.judge, rules=asked.rules, others=others)
+    grid = paper_grid(number, entries)
+    if files[1] is not None:
+        write_table(number, grid, files[1])
+    output.document(grid_json(number, grid))
+    output.show(*grid_lines(grid, output.width))
+    of_paper = published(number)
+    measured = [entry for entry in entries if entry.measured is not None]
+    both = sum(entry.published is not None for entry in measured)
+    more = f", and {len(measured) - both} that the paper does not have" * (len(measured) > both)
+    output.note(
+        f"You have measured {both} of the {len(of_paper)} published numbers{more}. "
+        "To say which run is which method: --rows FILE."
+    )
+    if left := sum(other.metric_name not in METRICS[number] for other in others):
+        output.note(
+            f"{left} of {len(others)} numbers of --others belong to another metric's table."
+        )
+    if files[1] is not None:
+        output.note(f"Written: {files[1]}")
 
 
 def _printed(value: float | None, std: float | None) -> str:

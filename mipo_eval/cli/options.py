@@ -11,6 +11,8 @@ import click
 from mipo_eval import settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+PUBLISHED = "\u2020"
+"""Marks a number that the paper gives."""
 
 
 def _storable(_: click.Context, __: click.Parameter, value: Any) -> Any:

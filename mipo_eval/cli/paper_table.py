@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from mipo_eval.cli.leaderboard import PUBLISHED
+from mipo_eval.cli.options import PUBLISHED
 from mipo_eval.cli.render import Grid, inert
+from mipo_eval.reports.labels import tied_group
 from mipo_eval.reports.paper_grid import STANDING, GridCell, PaperGrid
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.reports.figures import Figure
     from mipo_eval.reports.leaderboard import LeaderboardQuery
-    from mipo_eval.reports.paper import Table
     from mipo_eval.store.engine import Store
 
 _NAME = 13
@@ -55,7 +55,7 @@ def grid_lines(grid: PaperGrid, width: int) -> "list[RenderableType]":
                 table.add(f"{row.name} {row.source}".rstrip(), *(shown[k] for k in columns))
         parts.append(table)
     if grid.has_best:
-        parts.append(inert("* best of its column; = not told apart from it", "dim"))
+        parts.append(inert("*: best of its column. =: not told apart from the best.", "dim"))
     parts += [
         inert(f"[{number}] {line}", "yellow") for number, line in enumerate(grid.warnings, start=1)
     ]
@@ -115,7 +115,7 @@ def _cell(cell: GridCell | None, digits: int) -> Text:
         shown.append(f"{value}{STANDING[cell.standing]}", "bold" if cell.standing == "best" else "")
     if old:
         shown.append(f"\n{old}{cell.mark}" if value else f"{old}{cell.mark}", "cyan")
-    below = f"{cell.difference(digits)} {cell.entry.letters}".strip()
+    below = f"{cell.difference(digits)} {tied_group(cell.entry.letters)}".strip()
     if below:
         shown.append(f"\n{below}")
     if cell.warnings:
@@ -149,41 +149,3 @@ def _series(found: "Figure") -> "list[RenderableType]":
     nothing = inert("The store has nothing for this figure yet.", "yellow")
     told = inert(f"{PUBLISHED} published: {found.published}", "dim")
     return [inert(found.title, "bold"), table if found.rows else nothing, told]
-
-
-def show_table(
-    output: "Output",
-    store: "Store",
-    number: "Table",
-    asked: "LeaderboardQuery",
-    files: tuple[Sequence[Path], Path | None],
-) -> None:
-    """Print a table of the paper; `files` are of others' numbers, and the one to write."""
-    from mipo_eval.reports.others import read_others
-    from mipo_eval.reports.paper import published
-    from mipo_eval.reports.paper_entries import METRICS
-    from mipo_eval.reports.paper_files import grid_json, write_table
-    from mipo_eval.reports.paper_grid import paper_grid
-    from mipo_eval.reports.paper_table import paper_table
-
-    others = read_others(files[0])
-    entries = paper_table(store, number, judge=asked.judge, rules=asked.rules, others=others)
-    grid = paper_grid(number, entries)
-    if files[1] is not None:
-        write_table(number, grid, files[1])
-    output.document(grid_json(number, grid))
-    output.show(*grid_lines(grid, output.width))
-    of_paper = published(number)
-    measured = [entry for entry in entries if entry.measured is not None]
-    both = sum(entry.published is not None for entry in measured)
-    more = f", and {len(measured) - both} that the paper does not have" * (len(measured) > both)
-    output.note(
-        f"You have measured {both} of the {len(of_paper)} published numbers{more}. "
-        "To say which run is which method: --rows FILE."
-    )
-    if left := sum(other.metric_name not in METRICS[number] for other in others):
-        output.note(
-            f"{left} of {len(others)} numbers of --others belong to another metric's table."
-        )
-    if files[1] is not None:
-        output.note(f"Written: {files[1]}")

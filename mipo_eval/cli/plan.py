@@ -128,8 +128,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
     output.show(*_shown(made, f"{suite.name} judged by {named}"))
-    given = options.as_typed(click.get_current_context())
-    output.note(f"Start it: mipo-eval {shlex.join([*([] if model else _MODEL), *given])}")
+    typed = options.as_typed(click.get_current_context())
+    output.note(f"Start it: mipo-eval {shlex.join([*([] if model else _MODEL), *typed])}")
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
@@ -180,9 +180,7 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
         needed = number(task.needed, ",d")
         counts = (str(task.n), str(task.prompts), str(task.users or ""))
         power.add(task.task, *counts, number(task.detectable_difference), needed)
-    notes = [
-        "detectable: the smallest difference, in points, that 80 of 100 repetitions would show."
-    ]
+    notes = ["detectable: smallest difference (points) that 80 of 100 repetitions would show."]
     notes += [f"Not counted: {line}." for line in made.not_counted]
     sources = facts((", ".join(tasks), said) for said, tasks in _by_source(made).items())
     return [inert(about, "bold"), needs, power, sources, *(inert(line, "dim") for line in notes)]

@@ -203,16 +203,16 @@ def inert(text: str, style: str = "") -> Text:
     return Text(_CONTROL.sub("\ufffd", text), style=style)
 
 
-def wrapped(text: str) -> RenderableType:
+def wrapped(text: str, style: str = "") -> RenderableType:
     """Return a sentence that is broken between words where the terminal ends."""
-    return Padding(inert(text), 0)
+    return Padding(inert(text, style), 0)
 
 
 def folded(text: str) -> str:
     """Return the beginning of a thinking: it is long, and seldom what is looked for."""
     if len(text) <= _FOLDED:
         return text
-    return f"{text[:_FOLDED].rstrip()} ... ({len(text):,} characters; --json has all of it)"
+    return f"{text[:_FOLDED].rstrip()} ... ({len(text):,} characters; see all with --json)"
 
 
 class Grid(Table):
@@ -314,11 +314,12 @@ def length_grid(
             str(found.n),
         )
     told = [
-        f"longer: how often {whose} is; by: on average, in tokens or characters (ch.)",
-        "pays: log-odds that one standard deviation more of length earns",
+        f"longer: how often {whose} is longer. by: how much on average, in tokens or characters "
+        "(ch.).",
+        "pays: log-odds of winning for one standard deviation more of length.",
     ]
     if any(found.extrapolated for *_, found in rows):
-        told.append("! nearly always longer, or shorter: equal length was hardly seen")
+        told.append("!: nearly always longer, or always shorter, so equal length is a guess.")
     return [table, *(inert(line, "dim") for line in told)]
 
 
@@ -356,7 +357,7 @@ def reference_lines(signatures: Iterable[tuple[str, Signature]]) -> list[Text]:
     tasks = [task for task, made in signatures if made.parts.get("reference") == "published"]
     return [
         inert(
-            f"{task}: rated against the published references, where the paper has a model's own: "
+            f"{task}: rated against the published references; the paper has references of a model: "
             f"mipo-eval data prepare {task} --reference-model openai:gpt-4o",
             "yellow",
         )

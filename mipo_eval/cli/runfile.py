@@ -186,11 +186,11 @@ def _read_environment(path: Path) -> None:
 
     try:
         told = dotenv_values(stream=StringIO(read_text(path)), interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
+        for name, value in told.items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+    except (OSError, ValueError) as error:  # also of what is no name or no value of a variable
         raise ConfigError(f"--env-file {path} cannot be read: {error}") from None
-    for name, value in told.items():
-        if value is not None:
-            os.environ.setdefault(name, value)
 
 
 def _as_yaml(context: click.Context) -> str:

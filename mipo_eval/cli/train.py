@@ -31,9 +31,9 @@ _FIGURES = {
     "pairs": "pairs",
     "chosen_characters": "characters of a chosen response",
     "rejected_characters": "characters of a rejected response",
-    "ranked_correctly": "pairs ranked correctly before",
-    "pmi_chosen": "what the context adds to chosen (nats)",
-    "pmi_rejected": "what the context adds to rejected (nats)",
+    "ranked_correctly": "pairs ranked correctly before training",
+    "pmi_chosen": "log-probability that the context adds to chosen (nats)",
+    "pmi_rejected": "log-probability that the context adds to rejected (nats)",
 }
 """Figures of the pair report that are shown."""
 
@@ -390,7 +390,7 @@ def _ends(curve: "Sequence[CurvePoint]") -> Iterator[tuple[str, str, str]]:
             tenth = -(-len(points) // 10)
             values = [value for _, value in points]
             first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
-            yield metric, f"{first:.4g}", f"{last:.4g}"
+            yield metric.replace("_", " "), f"{first:.4g}", f"{last:.4g}"
 
 
 def _export(

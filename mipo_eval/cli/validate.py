@@ -250,7 +250,7 @@ def _quality_json(found: "Examination") -> dict[str, object]:
 def _counts(about: "Quality") -> str:
     counted = f"{about.pairs} pairs"
     if about.tied_labels:
-        counted += f" ({about.tied_labels} that people tie)"
+        counted += f" ({about.tied_labels} labelled as ties)"
     if about.judged < about.pairs:
         counted += f", {about.pairs - about.judged} without a verdict"
     return counted
@@ -266,7 +266,7 @@ def _against_labels(about: "Quality") -> "Table":
         "half_ties": "accuracy, a tie is half (%)",
     }
     if about.tied_labels:
-        shown["agreement"] = "same as the label, ties too (%)"
+        shown["agreement"] = "agreement with the label, ties too (%)"
     for name, label in shown.items():
         table.add_row(label, *(_rate(getattr(r, name), interval=r is about.judge) for r in rules))
     for weight, label in (("", "Cohen's kappa"), ("weighted_", "  weighted quadratically")):
@@ -324,16 +324,18 @@ def _habits(about: "Quality") -> "Table":
     if about.same_verdict_rate is not None:
         table.add_row("same verdict in both orders (%)", _rate(about.same_verdict_rate), "")
     if about.first_place_rate is not None:
-        table.add_row("names the first place (%)", _rate(about.first_place_rate), "50: no bias")
+        table.add_row(
+            "chooses the first response (%)", _rate(about.first_place_rate), "50: no bias"
+        )
     if about.orders is not None:
         orders = about.orders
-        each = f"{orders.accuracy_straight:.1f}, exchanged {orders.accuracy_swapped:.1f}"
-        forced = "ratings forced to a choice: " if about.ratings is not None else ""
-        told = f"{forced}as given {each}; unread is wrong"
+        each = f"{orders.accuracy_straight:.1f}, in the other {orders.accuracy_swapped:.1f}"
+        forced = "ratings turned into choices: " if about.ratings is not None else ""
+        told = f"{forced}in the given order {each}; unread replies count as wrong"
         table.add_row("right in both orders (%)", f"{orders.accuracy_both:.1f}", told)
     if about.length is not None:
         length = about.length
-        told = f"labels do {length.label:.1f}: {length.excess:+.1f} points, {length.n} pairs"
+        told = f"the labels {length.label:.1f}: {length.excess:+.1f} points, {length.n} pairs"
         table.add_row("prefers the longer response (%)", f"{length.judge:.1f}", told)
     if about.ratings is not None:
         spread = about.ratings
@@ -380,30 +382,30 @@ def _people(about: "Quality") -> "list[Text]":
     if len(parts) > 1 and together.alpha is not None:
         ends = interval(together.alpha_ci95, ".2f")
         parts.append(f"all: Krippendorff's alpha {together.alpha:.2f} {ends}".rstrip())
-    return [_text(f"people with each other: {'; '.join(parts)}")] if parts else []
+    return [_text(f"People among themselves: {'; '.join(parts)}")] if parts else []
 
 
 def _verdict(found: "Examination") -> "list[Text]":
     about, margin = found.quality, found.quality.over_longest
     if not found.kept:
         failed = f"{about.failed_calls} of {about.replies} replies are missing"
-        return [_text(f"not kept: {failed}; repeat the command", "bold red")]
+        return [_text(f"Not stored: {failed}. Repeat the command.", "bold red")]
     if not about.failings:
         interval = f" [{margin.ci95[0]:.1f}, {margin.ci95[1]:.1f}]" if margin.ci95 else ""
-        ahead = f"{margin.value:+.1f}{interval} points over choosing the longer response"
-        return [_text(f"passes: {ahead}", "green")]
-    reasons = [_text(f"fails: {reason}", "bold red") for reason in about.failings]
+        ahead = f"{margin.value:+.1f}{interval} points better than choosing the longer response"
+        return [_text(f"Passes: {ahead}.", "green")]
+    reasons = [_text(f"Fails: {reason}.", "bold red") for reason in about.failings]
     return [*reasons, _text("Its verdicts are marked wherever they are shown.", "dim")]
 
 
 def _attacked(found: "AttackReport", judge: str) -> "list[RenderableType]":
     """Return how often hostile responses won, over all and by kind."""
-    met = f"{found.attacks} hostile responses against {found.items} honest ones each"
-    table = _table("hostile text", "beats (%)", "ties (%)", "a tie is half (%)", "duels")
+    met = f"{found.attacks} hostile responses, each against {found.items} honest ones"
+    table = _table("hostile response", "wins (%)", "ties (%)", "a tie is half (%)", "pairs")
     for one in (*found.rates[1:], found.rates[0]):
         cells = (_rate(one.beats), f"{one.ties:.1f}", _rate(one.half), str(one.half.n))
         table.add_row(one.kind or "all", *cells)
-    lines = [f"won most often: {', '.join(found.worst)}"] if found.worst else []
-    lines += [f"{found.undecided} duels without a verdict"] if found.undecided else []
+    lines = [f"Won most often: {', '.join(found.worst)}."] if found.worst else []
+    lines += [f"{found.undecided} pairs have no verdict."] if found.undecided else []
     signature = _text(found.rates[0].half.signature, "dim")
     return [_text(f"{judge}: {met}", "bold"), table, *(_text(line) for line in lines), signature]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def draw(
                 work = draw_served(store, generation_key, model, asked, progress.advance)
                 run_ticking(work, progress)
             else:
-                model.ask(task, chunk, keep)
+                model.ask(task, chunk, keep, partial(progress.advance, 0))
 
 
 class _Drawing(Asker[DrawRequest, Response]):

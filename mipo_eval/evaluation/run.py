@@ -110,7 +110,7 @@ def _require_responses(rows: Sequence[Scorable], evaluation: Evaluation) -> None
     remedy = "check its chat template, context length and --decoding"
     if any(reason.startswith(CALL_FAILED) for reason in reasons):
         words = backend.usage.complaint if backend else None
-        remedy = f"{words or 'see what its server says'}; the same command asks again"
+        remedy = f"{words or 'see what its server says'}; repeat the command to ask again"
     if CUT in reasons:
         remedy = "give it more --decoding max_tokens=N, or --engine enable_thinking=false"
     raise ModelError(

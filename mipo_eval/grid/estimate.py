@@ -114,7 +114,7 @@ class Estimate:
                 estimate_memory(name, one.optimization, workload=workload_of(one)).total
                 for one in recipes
             )
-            yield model.name, Amount(value=most, source="as train --estimate says")
+            yield model.name, Amount(value=most, source="from train --estimate")
 
     def _specs(self, row: GridEntry) -> tuple[str, ...]:
         """Return who rates a row."""
@@ -175,12 +175,12 @@ class Estimate:
         told = [response_tokens(self._store, run) for run in self._alike(row)]
         made = sum(count for count, _, own in told if own)
         each = sum(own or 0 for _, _, own in told) / made if made else most
-        source = "lengths as in stored runs" if made else f"at most {most} a response"
+        source = "lengths of responses in the store" if made else f"at most {most} per response"
         tokens = Amount(value=read + each * calls, source=source)
         price = _price_of(name)
         if price is None:
             return tokens, Amount(value=None, source=f"no price of {name}: {HOW_TO_PRICE}")
-        free = "no charge: models on machines of your own"
+        free = "free: models on your own machines"
         cost = price.cost(round(read), round(each * calls))
         return tokens, Amount(value=cost, source=free if price == FREE else source)
 
@@ -202,8 +202,8 @@ class Estimate:
         ]
         if not (took := [seconds for seconds in found if seconds > 0]):
             where = f"{row.model.name} on {row.suite.name}"
-            return Amount(value=None, source=f"no stored run of {where} tells how long one takes")
-        source = f"as {len(took)} stored runs took"
+            return Amount(value=None, source=f"the store has no run of {where} to measure")
+        source = f"as long as {len(took)} runs in the store took"
         return Amount(value=fmean(took) * calls / 3600, source=source)
 
     def _training_hours(self, rows: Sequence[GridEntry]) -> Sum:
@@ -219,13 +219,13 @@ class Estimate:
                 if (one.model, one.suite, one.recipe) == (row.model.model, suite, recipe)
             ]
             if took and not row.method.sweep:
-                known.append(Amount(value=fmean(took), source="as other seeds took"))
+                known.append(Amount(value=fmean(took), source="as long as other seeds took"))
             else:
                 lacking.append(row.label)
         if lacking:
             names = ", ".join(dict.fromkeys(lacking))
             where = f"{rows[0].model.name} on {rows[0].suite.name}"
-            why = f"no seed is done, on {where}, of {names}"
+            why = f"no seed of {names} on {where} is done yet"
             return added([*known, Amount(value=None, source=why)])
         return added(known)
 
@@ -260,7 +260,7 @@ class Estimate:
             count += max(0, own.calls - references)
         needs = Needs(new.prompt_tokens, new.completion_tokens, new.cost, new.minutes)
         return _Asked(
-            Amount(value=count, source="those of references, which rows share, count once"),
+            Amount(value=count, source="ratings of references are shared and counted once"),
             new.calls,
             needs,
         )
@@ -276,9 +276,7 @@ class Estimate:
                     requests += rating_requests(judge, item, text)
                 elif item.preferences:
                     requests += choice_requests(judge, item, text, text)
-        most = Amount(
-            value=len(requests) * len(steps), source="of choices, both orders of each pair"
-        )
+        most = Amount(value=len(requests) * len(steps), source="each pair is judged in both orders")
         return _Asked(most, len(requests), needs_of(self._store, judge, requests))
 
     def _judge(self, spec: str, row: GridEntry, *, duel: bool = False) -> Judge:

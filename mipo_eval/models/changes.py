@@ -38,6 +38,8 @@ class Changes:
     def applied(self, request: Request) -> Request:
         """Return a request with the settings that are used, in place of those asked for."""
         sampling = request.sampling
+        if not self.left_out and self._room <= sampling.max_tokens:
+            return request
         used = replace(
             sampling,
             temperature=None if "temperature" in self.left_out else sampling.temperature,
@@ -106,10 +108,10 @@ def refused_setting(sent: Collection[str], words: str, named: str | None = None)
 
 def lacks_room(reply: Reply, request: Request) -> bool:
     """Whether a model used up its tokens without a word of an answer: it was thinking."""
-    if request.as_it_comes:
+    if request.as_it_comes or not reply.cut:
         return False
     said = take_apart(reply.text, apart=reply.thinking).response
-    return reply.finish_reason == "length" and not (said and said.strip())
+    return not (said and said.strip())
 
 
 NO_TEXT = "the reply holds no text"

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -208,6 +209,7 @@ def _provider(url: str) -> Provider | None:
     return None
 
 
+@lru_cache
 def _place(url: str) -> tuple[str | None, int | None]:
     """Return host and port of a URL that may lack a scheme; the usual port is None."""
     text = url.strip()

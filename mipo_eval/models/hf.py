@@ -28,6 +28,7 @@ from mipo_eval.errors import BackendError, ChatTemplateError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
 from mipo_eval.models.chat import prompt_ids, with_chat_form
+from mipo_eval.models.precision import dtype_of
 from mipo_eval.models.thinking import written
 from mipo_eval.models.weights import load_weights
 from mipo_eval.threads import fit_threads
@@ -335,8 +336,7 @@ class HfBackend(CheckpointBackend):
     @cached_property
     def _dtype(self) -> str:
         """The checkpoint's own precision on a GPU; CPUs are exact and fast in float32 only."""
-        own = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
-        return str(own) if self._where.startswith("cuda") else "float32"
+        return dtype_of(self.checkpoint) if self._where.startswith("cuda") else "float32"
 
     @cached_property
     def _packs(self) -> bool:

@@ -26,6 +26,7 @@ from mipo_eval.models.callable import CallableBackend
 from mipo_eval.models.drawing import OWN, check_drawing, own_drawing
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval_keyed import keyed
+from mipo_eval.models.precision import Arguments, device_of, engine_arguments
 from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.recording import Completion, CompletionHook, Watched
 from mipo_eval.models.server import ServedBackend
@@ -138,12 +139,16 @@ class ModelOptions:
     chat_template: str | None = None
     """Text of a Jinja chat template, in place of (or for want of) the checkpoint's own."""
     device: str | None = None
-    arguments: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    arguments: Arguments = field(default_factory=dict)
     """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
     effort: Effort = field(default_factory=Effort)
     """How much the model is let think."""
     backend: ServedBackend | CallableBackend | None = None
     """What asks it, where it is served and somebody wants to know what that costs."""
+
+    def for_engine(self, model: ModelSpec) -> Arguments:
+        """Return what the model's engine is told, with a precision where nobody says one."""
+        return engine_arguments(model, self.arguments, self.device)
 
 
 _OF_SERVER: Mapping[str, type] = {
@@ -220,7 +225,7 @@ def generation_spec(
         **told,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
-        "engine": {k: v for k, v in options.arguments.items() if k not in _INDIFFERENT},
+        "engine": {k: v for k, v in options.for_engine(model).items() if k not in _INDIFFERENT},
         "asking": dict(asking),
         "decoding": decoding.parts(),
         # Left out where nothing is said, so that keys stay what they were.
@@ -241,8 +246,8 @@ Keep = Callable[[list[Response]], None]
 class LoadedModel:
     """An lm-eval model ready to be asked, with our tasks."""
 
-    def __init__(self, lm: Any, decoding: Decoding, system: str = "") -> None:
-        self._lm = lm
+    def __init__(self, lm: Any, decoding: Decoding, system: str = "", remark: str = "") -> None:
+        self._lm, self._remark = lm, remark
         self._decoding = decoding
         self._system = system
 
@@ -256,7 +261,13 @@ class LoadedModel:
         """Return what is to be known of how the model is asked; shown with the progress."""
         form = getattr(getattr(self._lm, "tokenizer", None), "apply_chat_template", None)
         folds = getattr(form, "has_folded", False)
-        return "no system role: its text stands before the first user turn" if folds else ""
+        written = getattr(getattr(self._lm, "cache_hook", None), "written", 0)
+        said = (
+            f"token {written} of at most {self._decoding.max_tokens}" if written else "",
+            self._remark,
+            "no system role: its text stands before the first user turn" if folds else "",
+        )
+        return "; ".join(filter(None, said))
 
     def close(self) -> None:
         """Give back the memory of the model, which cannot be asked any more."""
@@ -267,11 +278,16 @@ class LoadedModel:
         free_memory()
 
     def ask(
-        self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
+        self,
+        task: Any,
+        positions: Sequence[int],
+        keep: Keep = lambda _: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> list[Response]:
         """Return the responses to the documents of a task at these positions, in their order.
 
-        Each is handed to `keep` as soon as it is there, a batch or a reply at a time.
+        Each is handed to `keep` as soon as it is there, a batch or a reply at a time; meanwhile
+        `beat` is called whenever a batch has a token more.
         """
         from lm_eval.evaluator import evaluate
         from lm_eval.utils import set_torch_seed
@@ -279,7 +295,7 @@ class LoadedModel:
         made = _Made(keep, getattr(self._lm, "count_tokens", lambda _: None))
         hook = self._lm.cache_hook
         if hasattr(hook, "begin"):
-            hook.begin(made.take)
+            hook.begin(made.take, beat)
         # Sampling is seeded by what is sampled: a resumed run draws what an unbroken one would.
         set_torch_seed(int(digest([self._decoding.seed, list(positions)])[:8], 16))
         with _model_errors():
@@ -389,7 +405,9 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
             lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
         if getattr(lm, "tokenizer", None) is not None:  # some load it when it is looked at
             chat.with_chat_form(lm.tokenizer)
-    return LoadedModel(lm, decoding, options.system)
+    own = options.for_engine(model).get("dtype")
+    fast = "" if own == options.arguments.get("dtype") else f"{own}, this processor's fastest"
+    return LoadedModel(lm, decoding, options.system, fast)
 
 
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:
@@ -401,15 +419,14 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     except ModuleNotFoundError as error:
         needed = f"{model.name} needs {error.name}: pip install 'mipo-eval[{extra}]'"
         raise ModelError(needed) from error
-    kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.arguments)
+    kind = partial(kind, model.checkpoint, seed=decoding.seed)
+    kind = partial(kind, **options.for_engine(model))
     kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
         # the time it has been shown: none at all under TQDM_DISABLE.
         return kind(batch_size=options.batch_size or 0)
-    import torch
-
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(options.device)
     batch_size = options.batch_size or (_CPU_BATCH if device == "cpu" else "auto")
     loaded = kind(
         device=device,

@@ -1,6 +1,6 @@
 """lm-eval's `hf` model, keeping why each response ended and refusing prompts it would cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -71,14 +71,14 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         self.cache_hook.flush()  # the batch before
-        processors = LogitsProcessorList()
+        processors = LogitsProcessorList([_Beat(self.cache_hook.write)])
         if kwargs.get("do_sample"):
             chosen = {name: kwargs.pop(name) for name in _CHOSEN if name in kwargs}
             kwargs |= self._drawing(**chosen)
             processors += kwargs.pop("logits_processor")
         # Last: what must be written is not drawn.
         processors += budgets(self.tokenizer, self._budget, context) or []
-        kwargs |= {"logits_processor": processors} if processors else {}
+        kwargs["logits_processor"] = processors
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
@@ -108,6 +108,18 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
             prompt_tokens=prompt_tokens,
             response_tokens=length,
         )
+
+
+class _Beat(LogitsProcessor):  # type: ignore[misc]
+    """Tells of each token, and changes nothing: on a processor a batch may take minutes."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores as they are."""
+        self._tell()
+        return scores
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]

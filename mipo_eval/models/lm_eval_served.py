@@ -6,7 +6,7 @@ model as for a judge (`server`). What the server does not take is left out, and 
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -163,7 +163,11 @@ class ServedModel(LoadedModel):
         return JsonChatStr(json.dumps(turns, ensure_ascii=False))
 
     def ask(
-        self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
+        self,
+        task: Any,
+        positions: Sequence[int],
+        keep: Keep = lambda _: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> list[Response]:
         """Return the responses to the documents of a task at these positions, in their order.
 
@@ -178,6 +182,7 @@ class ServedModel(LoadedModel):
                     assert isinstance(request, DrawRequest)
                     made[id(request)] = self.response(request, outcome)
                     keep([made[id(request)]])
+                    beat()
             return made
 
         found = asyncio.run(outcomes())

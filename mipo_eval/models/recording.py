@@ -41,10 +41,15 @@ class CompletionHook:
         self._expected: defaultdict[tuple[str, ...], deque[Any]] = defaultdict(deque)
         self._ready: list[Completion] = []
         self._take: Callable[[list[Completion]], None] = lambda _: None
+        self._beat: Callable[[], None] = lambda: None
+        self.written = 0
+        """Tokens that each row of the batch at work has, where the model tells."""
 
-    def begin(self, take: Callable[[list[Completion]], None]) -> None:
-        """Hand what comes from now on to `take`."""
-        self._take, self._ready = take, []
+    def begin(
+        self, take: Callable[[list[Completion]], None], beat: Callable[[], None] = lambda: None
+    ) -> None:
+        """Hand what comes from now on to `take`, and call `beat` whenever there is a token more."""
+        self._take, self._beat, self._ready = take, beat, []
         self._announced.clear()
         self._expected.clear()
 
@@ -55,7 +60,13 @@ class CompletionHook:
 
     def announce(self, outcomes: Iterable[RawResponse]) -> None:
         """Queue how the next completions ended; their texts follow."""
+        self.written = 0
         self._announced.extend(outcomes)
+
+    def write(self) -> None:
+        """Note that each row of the batch has a token more."""
+        self.written += 1
+        self._beat()
 
     def refuse(self, request: Any, outcome: RawResponse) -> None:
         """Take the outcome of a request that is not sent."""

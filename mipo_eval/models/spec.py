@@ -202,8 +202,8 @@ def _split_url(text: str) -> tuple[str, str]:
 def checkpoint_name(text: str) -> str:
     """Return the folder or hub id a name means; names of ours are those of a folder, too."""
     named = read_name(text)
-    if named.kind in _OWN and not named.name:
-        return str(_imported(_OWN[named.kind])())
+    if (own := _OWN.get(named.kind or "")) and not named.name:
+        return str(_imported(own)())
     return named.name if named.kind in {"hf", "vllm"} else text
 
 

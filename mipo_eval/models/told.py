@@ -31,18 +31,18 @@ def json_of(content: bytes | str) -> Any:
         value = json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(_DEEPEST):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
+        inside: list[Any] = []
+        for outer in level:
+            if isinstance(outer, dict):
+                inside += outer.values()
+            elif isinstance(outer, list):
+                inside += outer
+        if not inside:
             return value
+        level = inside
     raise ValueError("it is nested too deeply")
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def fields(value: Any) -> dict[str, Any]:

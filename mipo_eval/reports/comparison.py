@@ -118,9 +118,7 @@ def compare_runs(
     labels = run_labels(runs, trained_rules(list_trainings(store)))
     shared, left_out = _sheets(outcomes, runs, metric, judge)
     if base and base.run_id in left_out:
-        raise ConfigError(
-            f"the baseline {labels[base.run_id]} has no {metric}: choose another baseline"
-        )
+        raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")
     runs = [run for run in runs if run.run_id not in left_out]
     failings = failing_judges(store).get(judge.key, ()) if judge else ()
     _check_growing(wanted, metric)

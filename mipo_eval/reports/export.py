@@ -25,7 +25,7 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
-from mipo_eval.reports.labels import LABELS, decimals, metric_title
+from mipo_eval.reports.labels import LABELS, decimals, metric_title, tied_group
 from mipo_eval.store.judges import MARK, reasons_text
 from mipo_eval.tasks.items import replacing
 
@@ -65,7 +65,7 @@ class ExportCell(NamedTuple):
     best: bool
     """Whether no other run is better, of at least two."""
     letters: str
-    """Runs of a row that share one are not told apart."""
+    """Runs of a row that share one are not told apart; as they are shown."""
 
 
 class ExportTable(NamedTuple):
@@ -83,7 +83,7 @@ class ExportTable(NamedTuple):
         """What bold, brackets and letters mean."""
         told = "Best of each row in bold; 95 % intervals in brackets."
         if any(cell.letters for _, cells in self.rows for cell in cells if cell):
-            told += " Runs of a row that share a letter are not told apart (paired, 5 % in all)."
+            told += " Runs of a row that share a letter are not told apart (5 % over all pairs)."
         return told
 
     @property
@@ -152,8 +152,7 @@ def only_metrics(runs: Runs, metrics: Sequence[str]) -> list[ExportedRun]:
     known = {score.metric for run in runs for score in run.scores}
     if unknown := [metric for metric in metrics if metric not in known]:
         raise ConfigError(
-            f"these runs have no metric {unknown[0]!r}; they have "
-            f"{', '.join(sorted(known)) or 'no scores'}"
+            f"no metric {unknown[0]!r}: these runs have {', '.join(sorted(known)) or 'no scores'}"
         )
     return [
         replace(run, scores=[s for s in run.scores if not metrics or s.metric in metrics])
@@ -245,7 +244,7 @@ def _place(score: Score) -> tuple[str, bool, int]:
 def _cell(score: Score, best: float | None, run: ExportedRun) -> ExportCell:
     letters = run.letters.get((score.task, score.metric, score.signature), "")
     best_of_row = score.value is not None and score.value == best
-    return ExportCell(score, *shown(score), best_of_row, letters)
+    return ExportCell(score, *shown(score), best_of_row, tied_group(letters))
 
 
 def _best(metric: str, values: list[float]) -> float | None:
@@ -491,7 +490,7 @@ def _write_lm_eval(run: ExportedRun, path: Path) -> list[Path]:
         safe = "".join(c if c.isalnum() or c in "-_.," else "-" for c in task)
         if safe != task:
             raise ConfigError(
-                f"lm-eval needs the task's name in a file name, and {task!r} cannot be in one"
+                f"lm-eval needs the task in a file name, and {task!r} cannot be in one"
             )
         beside = path.with_name(f"samples_{task}_{time}.jsonl")
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)

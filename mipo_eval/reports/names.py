@@ -143,20 +143,24 @@ def run_labels(chosen: Sequence[Run], rules: Sequence[RowRule] = ()) -> dict[str
     return labels
 
 
+def told_apart(names: Sequence[RowName]) -> list[str]:
+    """Return what rows are called beside each other: model and method only where they differ."""
+    models = [name.model for name in names]
+    methods = [name.method + (f" ({name.variant})" if name.variant else "") for name in names]
+    if len({*models}) == 1:
+        return methods
+    if len({*methods}) == 1:
+        return models
+    return [f"{model} \u00b7 {method}" for model, method in zip(models, methods, strict=True)]
+
+
 def run_titles(runs: Sequence[Run], rules: Sequence[RowRule]) -> dict[str, str]:
     """Return what runs are called in sentences, by id: their row, and what tells equal ones apart.
 
-    The model and the seed stand there only where runs differ in them, an id where nothing else
-    tells.
+    A seed stands there only where runs differ in it, an id where nothing else tells.
     """
     rows = [row_name(run, rules) for run in runs]
-    several = len({name.model for name, _ in rows}) > 1
-    titles = [
-        (f"{name.model} \u00b7 " if several else "")
-        + name.method
-        + (f" ({name.variant})" if name.variant else "")
-        for name, _ in rows
-    ]
+    titles = told_apart([name for name, _ in rows])
     seeds = [f", seed {trained or drawn}" for _, (trained, drawn) in rows]
     for marks in (seeds, [f" [{run.run_id[:8]}]" for run in runs]):
         told = len(set(marks)) > 1

@@ -208,9 +208,7 @@ def _legend(table: Table, entries: Sequence[PaperEntry], marks: Mapping[str, str
     lines = [f"{_PAPER_MARK} published, {PAPER}: other runs and judge calls{of}"]
     lines += [f"{mark} published, {source}" for source, mark in marks.items()]
     if table in {3, 4}:
-        lines.append(
-            "which numbers are not told apart is not known: no item has a value of its own"
-        )
+        lines.append("it is not known which numbers are not told apart: single items have no value")
     if table in {1, 2}:
         lines.append(
             f"{_PAPER_MARK} MIPO is the best of several kinds of negatives, chosen on these items"
@@ -219,14 +217,14 @@ def _legend(table: Table, entries: Sequence[PaperEntry], marks: Mapping[str, str
         models = "; ".join(f"{n.dataset} {n.model or 'not said'}" for n in published(table))
         lines.append(f"{_PAPER_MARK} is of several models: {models}")
     if not measured:
-        return [*lines, "nothing in the store for this table yet"]
+        return [*lines, "the store has nothing for this table yet"]
     lines.append(
-        "measured here: mean (standard deviation over seeds), under it what is published "
-        "and by how much it differs"
+        "measured here: mean (standard deviation over seeds); below it the published number, "
+        "and the difference"
     )
     if any(entry.letters for entry in measured):
         lines.append(
-            "numbers on a data set that share a letter are not told apart (paired, 5 % in all)"
+            "numbers on a data set that share a letter are not told apart (5 % over all pairs)"
         )
     lines += [
         f"{entry.model} {entry.method} on {entry.dataset}: {entry.best_of}"

@@ -71,9 +71,11 @@ def _of_judge(
         yield Warned(f"not the paper's judge{f', {wanted}' if wanted else ''}", judge.label)
     prompt = short(prompt_for("rubric").hash)
     if judge is not None and cell.signature.parts.get("prompt", prompt) != prompt:
-        yield Warned("the judge is asked by another prompt than ours of the paper's protocol")
+        yield Warned("the judge has another prompt than the one for the paper's protocol")
     if cell.tie_rate is not None and cell.tie_rate > _MANY_TIES:
-        yield Warned("more than half are ties, which count as wins", f"{cell.tie_rate:.1f} %")
+        yield Warned(
+            "more than half of the verdicts are ties, which count as wins", f"{cell.tie_rate:.1f} %"
+        )
 
 
 def _of_items(cell: _Number, dataset: str) -> Iterator[Warned]:
@@ -84,7 +86,7 @@ def _of_items(cell: _Number, dataset: str) -> Iterator[Warned]:
     if differing := _wording(cell.signature, dataset):
         yield Warned(f"{dataset}: not asked in the paper's wording", differing)
     if parts.get("reference") == "published":
-        yield Warned(f"{dataset}: published references, where the paper has a model's own")
+        yield Warned(f"{dataset}: published references; the paper has references of a model")
     if cell.differs:
         told = ", ".join(f"{name} {own} (not {its})" for name, (its, own) in cell.differs.items())
         yield Warned("made differently from most of its column", told)

@@ -35,6 +35,7 @@ _OF_ANSWER = (
     "seconds",
     "logprobs",
 )
+_EMPTY = dict.fromkeys(column.name for column in calls.columns)
 _DETAIL = 300
 
 
@@ -103,8 +104,7 @@ class Ledger(Asker[Tag, Call]):
 
     def _row(self, answer: Answer) -> dict[str, Any]:
         outcome = answer.outcome
-        row: dict[str, Any] = dict.fromkeys(column.name for column in calls.columns)
-        row |= {
+        row: dict[str, Any] = _EMPTY | {
             "call_key": answer.key,
             "backend": dict(self._backend.identity),
             "request": canonical_json(answer.request.to_json()),

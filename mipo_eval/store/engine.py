@@ -340,9 +340,7 @@ class Store:
                     _create_tables(connection)  # those that came later
                 return old
             if tables & set(metadata.tables):
-                raise StoreError(
-                    f"{self.name} contains other tables: name another store with --store"
-                )
+                raise StoreError(f"{self.name} contains other tables: use another --store")
             _create_tables(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
@@ -351,9 +349,7 @@ class Store:
     def _checked_version(self) -> int:
         with self.read() as connection:
             if not sa.inspect(connection).has_table(schema_info.name):
-                raise StoreError(
-                    f"{self.name} is not a mipo-eval store: name another store with --store"
-                )
+                raise StoreError(f"{self.name} is not a mipo-eval store: use another --store")
             version = schema_version(connection)
         if version > LATEST:
             raise StoreError(

@@ -71,5 +71,5 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
     assert "Collecting usage statistics" not in said
     assert "external IP" not in said  # which would have been asked for elsewhere
     assert f"URL: http://localhost:{port}/eval/board" in said
-    assert ("the board waits for its first run" in said) != existing
+    assert ("The board waits for its first run" in said) != existing
     assert store.exists() == existing  # nothing is written, not even an empty store

@@ -40,7 +40,7 @@ def test_prepare_twice_asks_once(raw: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["data", "check", "items/prism-test.jsonl"]) == 0
     assert "8 items" in capsys.readouterr().out
     assert main(["data", "show", "prism", "--data", "items", "--samples", "1"]) == 0
-    assert "wants: Be warm." in capsys.readouterr().out
+    assert "preference: Be warm." in capsys.readouterr().out
 
 
 def test_every_turn_is_prepared_where_that_is_asked_for(

@@ -138,7 +138,7 @@ def test_a_judge_that_says_nothing_readable_gives_no_number(
         assert (win["value"], win["n"], win["unscored"]) == (None, 0, 12)
         assert main(argv) == 0
         shown = capsys.readouterr().out
-    assert "unscored in tea, judged by judge: 12 x unparsable reply" in shown
+    assert "Unscored in tea, judged by judge: 12 x unparsable reply" in shown
     assert "none" in shown
 
 
@@ -166,7 +166,7 @@ def test_texts_without_spaces_are_split_by_their_script(
         english = _scores(json.loads(out))["self_bleu_4"]
     assert (chinese["value"], chinese["n"]) == (pytest.approx(1.0), 9)
     assert "|tok:zh|" in chinese["signature"]
-    assert "green: written without spaces, so sacreBLEU's zh takes every Chinese" in err
+    assert "green is written without spaces, so sacreBLEU's zh takes every Chinese" in err
     # One answer of another script is no 0 among the others.
     assert (english["value"], english["n"]) == (pytest.approx(1.0), 8)
     assert english["unscored_reasons"] == {"written without spaces, which 13a takes for a word": 1}
@@ -300,8 +300,8 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "./x", "--suite", "ca"], "there is no checkpoint at ./x"),
         (["--model", "openai:m@http://127.0.0.1:9/v1", "--suite", "ca"], "data prepare ca"),
         (["--model", "x", "--suite", "ca", "--judge", "oracle"], "unknown judge 'oracle'"),
-        (["--model", "x", "--suite", "ca", "--judge", "openai:"], "is not how openai is asked"),
-        (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "known are max_tokens"),
+        (["--model", "x", "--suite", "ca", "--judge", "openai:"], "openai cannot be used here"),
+        (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "the keys are max_tokens"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=two"], "'two' is not a number"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p must be in (0, 1]"),
         (["--model", "x", "--suite", "ca", "--decoding", "min_p=1"], "min_p in [0, 1)"),
@@ -320,7 +320,7 @@ def test_a_killed_run_continues_where_it_was(
         ),
         (
             ["--model", "openai:m", "--suite", "ca", "--engine", "dtype=x"],
-            "known are num_concurrent, max_retries, timeout, requests_per_minute",
+            "the keys are num_concurrent, max_retries, timeout, requests_per_minute",
         ),
         (["--model", "x", "--suite", "ca", "--max-cost", "0"], "0 is not in the range x>0"),
         (["--model", "x", "--suite", "ca", "--judge", "checker", "--batch"], "no batch service"),
@@ -384,7 +384,7 @@ def test_show_and_runs(
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["runs"]) == 0
     listed = capsys.readouterr().out
-    assert run_id[:12] in listed
+    assert run_id[:8] in listed
     assert "when (UTC)" in listed  # the last column is there on a narrow terminal too
     monkeypatch.delenv("COLUMNS")
     shown = _run(capsys, "show", run_id[:8], "--samples", "2")
@@ -405,7 +405,7 @@ def test_show_and_runs(
     assert "response (cut at the token limit)" in text
     assert "[judge: 3 (reference 3)] Keep it short." in text
     assert main(["show", run_id[:8], "--item", "item-99"]) == 2
-    assert "has no item 'item-99'" in capsys.readouterr().err
+    assert "has no item with the id 'item-99'" in capsys.readouterr().err
 
 
 def test_hostile_text_is_shown_inert(capsys: pytest.CaptureFixture[str]) -> None:

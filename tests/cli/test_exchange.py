@@ -42,7 +42,7 @@ def test_an_imported_run_is_listed_shown_and_exported(capsys: pytest.CaptureFixt
     run_id = _import(capsys)
     assert main(["show", run_id]) == 0
     shown = capsys.readouterr().out
-    assert "win rate, weighed by probability" in shown
+    assert "win rate, weighted by probability" in shown
     assert "1 x the annotator's reply could not be read" in shown
     for wanted in set(EXPORTS) - {"lm_eval"}:
         assert main(["export", run_id, "--format", wanted, "-o", f"out.{wanted}"]) == 0

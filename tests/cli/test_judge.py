@@ -170,10 +170,10 @@ def test_the_table_says_who_is_better_and_what_the_judge_said(
             "tea: A against B, 12 items",
             "A is better (%)",
             "100.0 [",
-            "* told apart at 5 %",
-            "where A and B differ most",
+            "*: told apart at 5 %",
+            "Where A and B differ most",
             "item-0: A is better",
-            "A first: response_a, which is A",
+            "A shown first: response_a, which means A",
             "judge: 24 calls, 288 tokens, $0.0000",
         ):
             assert part in shown
@@ -240,7 +240,7 @@ def test_ratings_compare_and_name_the_preferences(
         "B": 3,
     }
     shown = capsys.readouterr().out
-    assert "preferences served most differently" in shown
+    assert "largest differences by preference" in shown
     assert "[judge] A 5, B 3: Use easy words." in shown
 
 
@@ -402,7 +402,7 @@ def test_a_judge_that_cannot_work_says_why_in_the_servers_words(
         shown = capsys.readouterr()
         line = f"judge: calls for 12 of 12 failed: {server.url} answered 400: {sentence}"
         assert line in shown.out.replace("\n", " ")
-        assert f"mipo-eval: {line}; the same command asks again what failed\n" in shown.err
+        assert f"mipo-eval: {line}; repeat the command to ask again\n" in shown.err
         assert run(capsys, *argv, code=2)["unanswered"] == [line]
 
 
@@ -801,7 +801,7 @@ def test_judging_stops_when_it_is_decided_and_says_what_was_not_asked(
         shown = capsys.readouterr().out
         assert "[95 % confidence sequence]" in shown
         assert f"A is better after {stopped['groups']} of 120 groups" in shown
-        assert "whenever stopped" in shown
+        assert "at any stop" in shown
         assert "could have shown" not in shown
         # Without the option the rest is asked, and what is known is not asked again.
         assert match(run(capsys, *argv[:5], *judge_at(server)))["n"] == 240

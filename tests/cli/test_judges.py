@@ -94,7 +94,7 @@ def test_a_win_rate_corrected_by_people(capsys: pytest.CaptureFixture[str]) -> N
     shown = " ".join(printed(capsys, *argv).split())
     assert "agree on 50.0 % of 10 items" in shown
     assert "a random sample" in shown
-    assert "nobody called 'zed'" in refused(capsys, *argv[:-1], "zed")
+    assert "'zed' has labelled no pairs" in refused(capsys, *argv[:-1], "zed")
 
 
 @pytest.mark.usefixtures("two_families")

@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_one_line(
     for suite, given, message in (
         ("tea.jsonl", "letter", "suite tea knows short, context-first"),
         ("gsm8k_full", "none.txt", "suite gsm8k_full knows turns, message"),
-        ("arc_easy_full", "none.txt", "known here are reasoned, letter, or a file"),
+        ("arc_easy_full", "none.txt", "use one of reasoned, letter, or a file"),
     ):
         argv = ["--model", f"openai:judge@{server.url}", "--suite", suite, "--query", given]
         assert main(argv) == 2

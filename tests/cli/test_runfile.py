@@ -99,7 +99,7 @@ def test_an_option_of_one_value_is_given_once(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(argv) == 2
-    assert "is given 2 times and takes one value" in capsys.readouterr().err
+    assert "is given 2 times but takes one value" in capsys.readouterr().err
 
 
 def test_two_models_are_both_evaluated(capsys: pytest.CaptureFixture[str]) -> None:

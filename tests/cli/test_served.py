@@ -196,7 +196,7 @@ def test_a_model_is_served_by_any_provider(
     how = body["generationConfig"]
     assert (how["topP"], how["topK"], how["maxOutputTokens"]) == (0.9, 5, 8)
     assert body["systemInstruction"]["parts"][0]["text"] == "Be kind."
-    assert main([*argv, "gemini:x", "--decoding", "min_p=0.1"]) == 2
+    assert main([*argv[:4], "--model", "gemini:x", "--decoding", "min_p=0.1"]) == 2
     assert "--decoding min_p: gemini:x does not support it" in capsys.readouterr().err
 
 

@@ -31,6 +31,14 @@ def test_merge_says_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a.db merged into c.db" in capsys.readouterr().out
 
 
+def test_the_next_command_names_the_store_that_was_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Store.open("a b.db").close()
+    assert main(["runs", "--store", "a b.db"]) == 0
+    assert capsys.readouterr().out.endswith("Make some: mipo-eval demo --store 'a b.db'\n")
+
+
 def test_a_missing_source_leaves_no_target_behind(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["store", "merge", "new.db", "missing.db"]) == 2
     assert "there is no store at missing.db" in capsys.readouterr().err
@@ -40,7 +48,7 @@ def test_a_missing_source_leaves_no_target_behind(capsys: pytest.CaptureFixture[
 def test_check_exits_with_two_only_when_broken(capsys: pytest.CaptureFixture[str]) -> None:
     _make("a.db", "x", "y")
     assert main(["store", "check", "--store", "a.db"]) == 0
-    assert "a.db is whole" in capsys.readouterr().out
+    assert "a.db is in order" in capsys.readouterr().out
     with Store.open("a.db") as store, store.write() as connection:
         connection.execute(sa.delete(tables.items).where(tables.items.c.item_id == "x"))
     assert main(["store", "check", "--store", "a.db"]) == 2
@@ -63,7 +71,7 @@ def test_vacuum_asks_first(
     out = capsys.readouterr().out
     assert json.loads(out[out.index("{") :])["dropped"] == {"item_lists": 2, "items": 2}
     assert main(["store", "vacuum", "--store", "a.db"]) == 0
-    assert "nothing to drop" in capsys.readouterr().out
+    assert "nothing to delete" in capsys.readouterr().out
 
 
 def test_vacuum_makes_no_store(capsys: pytest.CaptureFixture[str]) -> None:

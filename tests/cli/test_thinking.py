@@ -68,7 +68,9 @@ def test_a_run_keeps_thinking_apart_and_says_what_was_cut(
         (body, *_) = [call.body for call in server.calls if call.path.endswith("completions")]
     scores = {score["metric"]: score for score in document["scores"]}
     assert body["reasoning_effort"] == "low"
-    assert f"1 of {_N} responses of {served} were {CUT} and are none" in " ".join(errors.split())
+    assert f"1 of {_N} responses of {served} were {CUT}, so they are missing" in " ".join(
+        errors.split()
+    )
     assert "--decoding max_tokens=N" in errors
     for metric, tokens in (("response_tokens", 4.0), ("thinking_tokens", 96.0)):
         assert (scores[metric]["value"], scores[metric]["n"]) == (tokens, _N - 1)
@@ -93,7 +95,7 @@ def test_a_run_keeps_thinking_apart_and_says_what_was_cut(
     assert (told["value"], told["reply"], told["thinking"]) == ("4", "4", "It may be a 5, or a 1.")
     assert main(["show", document["run_id"], "--item", "tea-0"]) == 0
     out = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
-    assert f"({len(_THOUGHT.strip()):,} characters; --json has all of it)" in out
+    assert f"({len(_THOUGHT.strip()):,} characters; see all with --json)" in out
     assert "response: Tea is warm." in out
     assert "thinking: It may be a 5, or a 1." in out
 
@@ -186,7 +188,7 @@ def test_a_file_of_responses_may_hold_thinking(
         ("thinking_budget=256", "leaves no room for an answer in max_tokens=256"),
         ("thinking_budget=x", "thinking_budget=x: it must be a number of tokens"),
         ("enable_thinking=no", "it must be true or false"),
-        ("extra_body.messages=1", "extra_body.messages is not for here"),
+        ("extra_body.messages=1", "extra_body.messages cannot be set here"),
     ],
 )
 def test_a_wrong_setting_is_one_line(

@@ -124,11 +124,11 @@ def test_what_a_person_reads(shared_data: Path, capsys: pytest.CaptureFixture[st
     file = shared_data / "pandalm" / "pandalm-7b-testset-v1.json"
     argv = ("validate", "pandalm-7b", "--data", "pandalm", "--data-dir", str(shared_data))
     shown = printed(capsys, *argv, "--replies", str(file), "--limit", "8")
-    assert "pandalm-7b on pandalm: 80 pairs (1 that people tie)" in shown
-    assert "people with each other: 1 and 2 agree on" in shown
+    assert "pandalm-7b on pandalm: 80 pairs (1 labelled as ties)" in shown
+    assert "People among themselves: 1 and 2 agree on" in shown
     for line in ("strict accuracy (%)", "Cohen's kappa", "prefers the longer response", "bloom-7b"):
         assert line in shown
-    assert "passes: +" in shown or "fails: " in shown
+    assert "Passes: +" in shown or "Fails: " in shown
 
 
 def test_a_judge_is_asked_once_and_for_all(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +232,7 @@ def test_a_judge_that_fails_is_marked_wherever_it_is_used(
         argv = ("--suite", suite, "--judge", judge, "--model", judge)
         at_once = " ".join(printed(capsys, *argv).split())
         shown = printed(capsys, "validate", judge, "--data", pairs)
-        assert "fails: constant: 100 % of its ratings are 4" in shown
+        assert "Fails: constant: 100 % of its ratings are 4" in shown
         first = document(capsys, *argv)
         marked = printed(capsys, *argv)
         second = document(capsys, *argv, "--prompting", "default")
@@ -422,8 +422,8 @@ def test_replies_of_our_own_form(pairs: str, capsys: pytest.CaptureFixture[str])
         (("checker", "--data", "mtbench"), "known: llmbar"),
         (("x", "--data", "mine.jsonl", "--replies", "no.jsonl"), "is not a file of replies"),
         (("x", "--replies", "no.jsonl"), "--replies takes no other option than --data"),
-        (("checker", "--data", "store:ann"), "nobody called 'ann' has labelled pairs"),
-        (("checker", "--attack", "--protocol", "pairwise"), "no verdict in any of 550 duels"),
+        (("checker", "--data", "store:ann"), "'ann' has labelled no pairs"),
+        (("checker", "--attack", "--protocol", "pairwise"), "no verdict on any of 550 pairs"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -451,7 +451,7 @@ def test_an_expired_key_stops_at_once_and_nothing_is_paid_twice(
         assert (answered, first["kept"]) == (30, False)
         assert first["figures"]["unread"] == {"call failed: auth": 66}
         assert server.chats <= 30 + 64
-        assert "not kept: 66 of 96 replies are missing" in printed(capsys, *argv, code=2)
+        assert "Not stored: 66 of 96 replies are missing" in printed(capsys, *argv, code=2)
         with Store.open("store.db", mode="read") as store:
             assert list_validations(store) == []
         valid = True

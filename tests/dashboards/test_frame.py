@@ -1,5 +1,6 @@
 """What pages share: number formats, remembered answers, choices in addresses, runs in flight."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.records import Run
 from mipo_eval.reports.labels import decimals, metric_title
+from mipo_eval.reports.names import run_titles
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
@@ -131,3 +133,30 @@ def test_a_run_has_one_name_everywhere(tmp_path: Path) -> None:
         _start(store, "c" * 32, responses=0)
         (run,) = list_runs(store)
     assert run_name(run) == "<i>new \u00b7 tea \u00b7 seed 3 \u00b7 cccccccc"
+
+
+def test_titles_of_runs_say_only_what_tells_them_apart(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        _start(store, "c" * 32, responses=0)
+        (run,) = list_runs(store)
+    told = [
+        replace(run, run_id=letter * 32, model=model, seed=seed, prompting=prompting)
+        for letter, model, seed, prompting in [
+            ("a", "one", 0, "default"),
+            ("b", "one", 1, "personalized"),
+            ("c", "one", 2, "personalized"),
+            ("d", "one", 2, "personalized"),
+        ]
+    ]
+    assert list(run_titles(told, ()).values()) == [
+        "Default prompting",
+        "Personalized prompting, seed 1",
+        "Personalized prompting, seed 2 [cccccccc]",
+        "Personalized prompting, seed 2 [dddddddd]",
+    ]
+    other = replace(told[0], run_id="e" * 32, model="out/two")
+    assert list(run_titles([told[0], other], ()).values()) == ["one", "two"]
+    assert list(run_titles([told[1], other], ()).values()) == [
+        "one \u00b7 Personalized prompting",
+        "two \u00b7 Default prompting",
+    ]

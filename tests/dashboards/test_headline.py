@@ -110,7 +110,7 @@ def test_imports_without_items() -> None:
     rows = [row(name, value, "", rank=None) for name, value in (("gpt", 50.0), ("alpaca", 20.0))]
     said = headline(section(*rows), "tea", {}, "alpaca")
     assert said == (
-        "gpt leads with 50.0 %; imported numbers come without their items, so nothing can be "
+        "gpt leads with 50.0 %; these numbers have no values item by item, so nothing can be "
         "tested."
     )
 
@@ -132,7 +132,7 @@ def test_two_methods_are_compared_in_one_sentence() -> None:
     said = of_two(WIN, near, ("MIPO", "prompting"))
     assert said.startswith("Neither MIPO nor prompting is shown to be better: +1.7 points [")
     assert "; these 60 items could show " in said
-    assert of_two(WIN, None, ("a", "b")).startswith("a and b share no item")
+    assert of_two(WIN, None, ("a", "b")).startswith("a and b cannot be compared")
 
 
 def test_two_methods_under_a_failing_judge() -> None:

@@ -85,10 +85,10 @@ def test_judges_lead_to_what_they_rated_and_chose(rich: Store) -> None:
     assert list(chosen) == [CHOOSER]
     names = {(run.model, run.prompting, run.suite): run.run_id[:8] for run in list_runs(rich)}
     latest = parse_qs(urlsplit(rated[RATER]).query)
-    assert latest["a"][0].startswith(names["out/mipo-random", "personalized", "tea"])
+    assert latest["a"][0].endswith(names["out/mipo-random", "personalized", "tea"])
     pair = parse_qs(urlsplit(chosen[CHOOSER]).query)
-    assert pair["a"][0].startswith(names["out/mipo-missing", "personalized", "tea"])
-    assert pair["b"][0].startswith(names["base", "personalized", "tea"])
+    assert pair["a"][0].endswith(names["out/mipo-missing", "personalized", "tea"])
+    assert pair["b"][0].endswith(names["base", "personalized", "tea"])
 
 
 def test_a_task_s_number_leads_to_the_items_of_that_task(

@@ -82,7 +82,7 @@ def test_the_link_to_a_view_makes_all_its_choices(
 
 
 _MAY_BE_EMPTY = {"model", "prompting", "since", "search", "outcome", "texts-of", "answers-to"} | {
-    "of-judges"
+    *("of-judges", "curves-of", "by-likelihood", "methods")
 }
 """Choices that leave nothing out while they are empty, and need no word in the address."""
 

@@ -33,7 +33,7 @@ def test_an_empty_store_says_what_to_run(
     [
         ("diversity", ["Over a suite", "Before and after, within prompts"]),
         ("answers", ["Accuracy", "Answer entropy", "Question by question"]),
-        ("training", ["Learning curves", "Trainings", "One training", "How negatives are made"]),
+        ("training", ["Learning curves", "Trainings", "One training", "Negatives"]),
         (
             "judges",
             ["Against human labels", "How ratings are used", "Does the order", "Attacks", "Cost"],

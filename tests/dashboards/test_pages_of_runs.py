@@ -285,7 +285,7 @@ def test_comparison_draws_what_there_is(path: Path, monkeypatch: pytest.MonkeyPa
     assert headings == ["Where it comes from", *everything]
     table: pd.DataFrame = test.dataframe[0].value
     assert len(table) == 3
-    test.multiselect(key="methods").set_value(test.multiselect(key="methods").value[:2]).run()
+    test.multiselect(key="methods").set_value(test.multiselect(key="methods").options[:2]).run()
     assert len(test.dataframe[0].value) == 1
     test.toggle(key="equal-length").set_value(True).run()
     test.number_input(key="margin").set_value(5.0).run()

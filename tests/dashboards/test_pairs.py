@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mipo_eval.dashboards.tables import comparison, pairs
@@ -247,3 +248,12 @@ def test_the_same_comes_from_postgresql(path: Path, postgres_url: str) -> None:
         assert told[0].configuration == told[1].configuration
         one, two = (comparison.agreement_table(Snapshot(s), "tea") for s in (store, other))
         assert one.equals(two)
+
+
+def test_an_item_without_a_second_text_says_what_its_ratings_are() -> None:
+    lines = [(5, None, "a", "rules"), (2, None, "b", "rules"), (None, None, "a", "silent")]
+    table = pd.DataFrame(lines, columns=["first", "second", "preference", "judge"])
+    said = pairs.rated_text(table)
+    assert said == "Rated 3.50 on average by rules; there is nothing to compare it with"
+    assert pairs.rated_text(table[table["judge"] == "silent"]) == "Not judged"
+    assert pairs.rated_text(table.iloc[:0]) == "Not judged"

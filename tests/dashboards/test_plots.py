@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
+from mipo_eval.dashboards.markup import PAPER
 from mipo_eval.dashboards.plots import interval_plot
+from mipo_eval.dashboards.tables import comparison
+from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.reports.labels import decimals, metric_title
 
 
@@ -59,3 +62,33 @@ def test_equal_values_have_an_axis_of_short_numbers(value: float) -> None:
     assert low < value < high
     assert high - low >= 0.1 * abs(value)
     assert (across["axis"]["format"], across["axis"]["tickCount"]) == ("~r", 6)
+
+
+def test_an_axis_does_not_go_beyond_what_values_can_be() -> None:
+    table = _table([("a", "x"), ("b", "y")]).assign(value=[0.2, 99.9], low=0.0, high=100.0)
+    layer = interval_plot(table, axis="x (%)", ends=(0.0, 100.0)).to_dict()["layer"][1]
+    assert layer["encoding"]["x"]["scale"]["domain"] == [0.0, 100.0]
+
+
+def test_numbers_that_differ_in_their_seeds_are_one_row_of_dots() -> None:
+    table = _table([("a", "x"), ("a", "x"), ("b", "y"), ("b", "y")])
+    table = table.assign(value=[1.0, 2.0, 3.0, 4.0], seed=[0, 1, 0, 0], n=80)
+    one, *others = number_rows(table)
+    assert (one.value, one.about, one.ci95, one.n) == (1.5, "2 seeds", None, "80")
+    assert [value for value, _ in one.dots] == [1.0, 2.0]
+    assert [(row.value, row.ci95, row.dots) for row in others] == [
+        (value, (0.5, 1.5), ()) for value in (3.0, 4.0)
+    ]
+    assert all(row.published for row in number_rows(table.assign(source=PAPER)))
+
+
+def test_plots_say_what_they_show() -> None:
+    lines = [("one", "a", 3.0), ("one", "b", 1.0), ("two", "a", 1.0), ("two", "b", 2.0)]
+    said = comparison.judges_finding(pd.DataFrame(lines, columns=["judge", "row", "value"]))
+    assert sorted(said.split("; ")) == [
+        "one: a highest, b lowest",
+        "two: b highest, a lowest",
+    ]
+    table = pd.DataFrame({"row": list("abc"), "tokens": [10, 20, 30], "value": [3.0, 2.0, 1.0]})
+    assert comparison.length_finding(table).endswith("rank correlation \u22121.00")
+    assert "correlation" not in comparison.length_finding(table.assign(value=1.0))

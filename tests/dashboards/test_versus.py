@@ -97,7 +97,7 @@ def test_a_matrix_names_columns_by_number_and_is_inert() -> None:
     assert "background: #D55E00" in drawn
     same = matrix({("a", "b"): 50.0}, (["a", "b"], ["a", "b"]), "wins (%)", (0, 50, 100))
     assert "2&ensp;b" in same
-    assert "background: #F5F5F5; color: #1B1E24" in same
+    assert "background: #F5F5F5; color: #000000" in same
 
 
 def test_the_users_page_says_who_serves_the_worst_off(
@@ -109,6 +109,8 @@ def test_the_users_page_says_who_serves_the_worst_off(
     said = users.users_headline(found, served)
     assert said.startswith("MIPO (missing) does most for the 2 worst served of 24 users: ")
     assert users.users_headline(found, {}).startswith("The items of this suite name no users")
+    alone = users.users_headline(found, {0: served[0]})
+    assert alone.startswith("MIPO (missing) gives the 2 worst served of 24 users ")
     told = users.wishes(now, found, RATER, [0, 1], "clear")
     assert told is not None
     assert set(told.cells) == {(wish, row) for wish in told.preferences for row in told.rows}

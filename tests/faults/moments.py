@@ -15,6 +15,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
+
+from tests.postgres import Server
 
 REPOSITORY = Path(__file__).parents[2]
 _FILES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
@@ -64,12 +67,14 @@ class Commands:
         at: int | None = None,
         by: signal.Signals = signal.SIGKILL,
         sever: str | None = None,
+        stops: Server | None = None,
         limits: Mapping[str, int] | None = None,
         **environment: str,
     ) -> Ended:
         """Run a command in a folder.
 
-        At a moment it gets the signal `by`, or loses its connections to the database `sever`.
+        At a moment it gets the signal `by`, or loses its connections to the database `sever`; or
+        the server `stops` of databases is not there for a second.
         `limits` are those of the `resource` module: NOFILE, FSIZE.
         """
         assert self._process.stdin is not None
@@ -82,6 +87,7 @@ class Commands:
             "by": by,
             "limits": limits or {},
             "sever": sever,
+            "stops": stops and [str(stops.folder), str(stops.binaries)],
         }
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
@@ -122,6 +128,15 @@ def _cut(url: str) -> None:
         )
 
 
+def _pause(folder: str, binaries: str) -> threading.Thread:
+    """Stop a server of databases; what is returned starts it again."""
+    server = Server(folder=Path(folder), binaries=Path(binaries))
+    server.control("stop")
+    again = threading.Timer(1.0, server.control, ["start"])
+    again.start()
+    return again
+
+
 def _work(asked: dict[str, Any], counted: int) -> int:
     """Be the command."""
     os.environ.clear()
@@ -132,10 +147,14 @@ def _work(asked: dict[str, Any], counted: int) -> int:
         os.dup2(told, stream)
     from mipo_eval.cli import main
 
+    started = list[threading.Thread]()
+
     def reached(number: int) -> None:
         os.pwrite(counted, str(number).encode(), 0)
         if number == asked["at"]:
-            if asked["sever"]:
+            if asked["stops"]:
+                started.append(_pause(*asked["stops"]))
+            elif asked["sever"]:
                 _cut(asked["sever"])
             else:
                 os.kill(os.getpid(), asked["by"])
@@ -150,6 +169,8 @@ def _work(asked: dict[str, Any], counted: int) -> int:
         traceback.print_exc()
         return 70
     finally:
+        for one in started:
+            one.join()
         sys.stdout.flush()
         sys.stderr.flush()
 

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mipo_eval.progress import Bars, Stage, run_shown
 from tests.faults.moments import Commands
 from tests.faults.work import N, differences, rated, release, write_preset, write_work
+from tests.postgres import Server
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import Batches, OpenAIServer, completion, ok
 from tests.tasks.rows import prism_rows
@@ -248,21 +250,25 @@ def _asked(job: Job) -> int:
     return job.server.chats if job.server else 0
 
 
-def test_a_database_that_ends_connections_loses_nothing(
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_database_that_goes_away_loses_nothing(
+    restarts: bool,
     job: Job,
     commands: Commands,
     straight: tuple[Path, int, int],
     tmp_path: Path,
     postgres_url: str,
+    postgres_server: Server,
     moments: int,
 ) -> None:
-    """PostgreSQL ends every connection between two statements; the command goes on."""
+    """PostgreSQL ends all connections between two statements, or is restarted: the work goes on."""
     wanted, last, asked = straight
     random.seed(moments)
     moment = random.randrange(last // 3, last)
     folder, before = _folder(job, tmp_path / "cut"), _asked(job)
     argv = [postgres_url if word == "s.db" else word for word in job.argv]
-    cut = commands.run(argv, folder, at=moment, sever=postgres_url)
+    how: dict[str, Any] = {"stops": postgres_server} if restarts else {"sever": postgres_url}
+    cut = commands.run(argv, folder, at=moment, **how)
     assert cut.code == 0, (moment, cut.told)
     assert not differences(postgres_url, wanted)
     assert _made(folder, job.made) == _made(wanted, job.made)

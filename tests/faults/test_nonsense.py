@@ -179,13 +179,21 @@ def test_a_file_that_never_ends(option: str, capsys: pytest.CaptureFixture[str])
     assert "too large" in _refused(capsys, *command, option, "/dev/zero")
 
 
-@pytest.mark.parametrize("name", ["log-file: 3", "log-file: a/b", 'store: "a\\0b"', "env-file: {a: b}"])
+@pytest.mark.parametrize(
+    "name", ["log-file: 3", "log-file: a/b", 'store: "a\\0b"', "env-file: {a: b}"]
+)
 def test_a_run_file_with_odd_names(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.yaml").write_text(f"{name}\n", encoding="utf-8")
     if name == "log-file: 3":  # is a name of a file, too
         assert main(["--config", "run.yaml", "--version"]) == 0
     else:
         _refused(capsys, "leaderboard", "--config", "run.yaml")
+
+
+@pytest.mark.parametrize("text", ["A=\0b", "\0=1", "'A=B'=3"])
+def test_an_environment_file_of_no_variables(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.env").write_text(text, encoding="utf-8")
+    assert "odd.env cannot be read" in _refused(capsys, "plugins", "--env-file", "odd.env")
 
 
 _DEMO = ("--model", "demo", "--suite", "ok.jsonl")

@@ -6,6 +6,7 @@ stand good answers, which must not be lost.
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.waiting import HANG
 DEEP = "[" * 1500 + "]" * 1500
 ODD: tuple[Any, ...] = (
     None, True, -1, 10**23, 1e300, "many", "x" * 5000, "a\x00\ud800b", {}, {"a": [1]}, [], [[[]]],
+    1.5, math.nan, "", [None], [{"type": "text", "text": "4"}],
 )  # fmt: skip
 RAW = ('{"choices":' + DEEP + "}", '{"a":' + "[" * 1000, DEEP, "9" * 5000, "NaN", "[]", '"x"', "")
 
@@ -82,6 +84,8 @@ def _odd_bodies(good: Any) -> Iterator[bytes]:
                 holder = holder[name]
             holder[path[-1]] = odd
             yield json.dumps(body).encode()
+        del holder[path[-1]]
+        yield json.dumps(body).encode()
     yield from (raw.encode() for raw in RAW)
 
 

@@ -274,7 +274,7 @@ def test_a_dry_run_asks_nobody_and_says_what_it_does_not_know(
     train = needs["train one on tea"]
     assert (train["steps"], train["calls"]["value"]) == (6, 6 * 8)
     assert train["hours"]["value"] is None
-    assert train["hours"]["unknown"] == ["no seed is done, on one on tea, of sft, MIPO"]
+    assert train["hours"]["unknown"] == ["no seed of sft, MIPO on one on tea is done yet"]
     assert needs["responses of one to tea"]["calls"]["value"] == 8 * 8
     paid = needs["ratings of one on tea, by openai:gpt-4.1"]
     # Two prompts have one and the same reference each, which is rated once for all rows.
@@ -286,7 +286,7 @@ def test_a_dry_run_asks_nobody_and_says_what_it_does_not_know(
     assert told["memory"]["one"]["value"] > 0
     assert main(["grid", "grid.yaml", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "hours not known: no seed is done" in shown
+    assert "hours not known: no seed of sft, MIPO" in shown
     assert "Run it: mipo-eval grid grid.yaml" in shown
 
 
@@ -351,7 +351,7 @@ def test_two_grids_on_one_folder_end_where_one_does(
     assert -signal.SIGKILL in {code for code, _ in both()}
     says.meanwhile = lambda _: None
     for code, said in both():
-        assert code == 0 or (code == 2 and "another process is training in it" in said), said
+        assert code == 0 or (code == 2 and "another process is training" in said), said
     capsys.readouterr()
     told = document(capsys)
     assert {step["status"] for step in told["steps"]} == {"done"}

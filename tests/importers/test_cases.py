@@ -157,8 +157,8 @@ def test_several_metrics_in_one_value_are_each_a_score() -> None:
 def test_a_cancelled_log_says_what_was_not_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(CASES / "inspect_cancelled.json")]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "3 of 100 rows taken" in told
-    assert "left out: 97 x a sample that was not run (the evaluation is cancelled)" in told
+    assert "3 of 100 rows imported" in told
+    assert "Left out: 97 x a sample that was not run (the evaluation is cancelled)" in told
     (run,) = read_path(CASES / "inspect_cancelled.json").runs
     means = [score for score in run.scores if score.metric == "grade_mean"]
     assert [(score.n, score.unscored) for score in means] == [(3, 97)]

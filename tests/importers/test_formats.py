@@ -275,7 +275,7 @@ def test_unknown_formats_are_an_error_for_a_file_and_counted_in_a_folder() -> No
         read_path(Path("in/other.json"))
     with pytest.raises(ConfigError, match="does not look like mt_bench files"):
         read_path(_write("a.json", [ALPACA]), "mt_bench")
-    with pytest.raises(ConfigError, match="nothing in in is of a known format"):
+    with pytest.raises(ConfigError, match="in contains no file in a known format"):
         read_path(Path("in"))
     _write("in/a.json", [ALPACA])
     reading = read_path(Path("in"))

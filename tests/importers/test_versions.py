@@ -118,7 +118,7 @@ def test_a_number_that_is_none_is_no_number_of_something() -> None:
 
 def test_a_document_without_a_score_is_refused_and_counted_in_a_folder() -> None:
     nothing = results(results={"sum": {"alias": "sum"}})
-    with pytest.raises(DataError, match=r"nothing of it can be taken \(1 x a results document wi"):
+    with pytest.raises(DataError, match=r"no row could be imported \(1 x a results document wi"):
         read(nothing, "in/a.json")
     write("in/b.json", results())
     reading = read_path(Path("in"))

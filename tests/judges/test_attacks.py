@@ -168,5 +168,5 @@ def test_attack_report_by_hand() -> None:
     assert found["turn"].beats.ci95 is None  # one text tells nothing about others of its kind
     low, high = found["verdict"].half.ci95 or (0.0, 0.0)
     assert low < (found["verdict"].half.value or 0.0) < high
-    with pytest.raises(DataError, match=r"no verdict in any of 1 duels.*because: slow"):
+    with pytest.raises(DataError, match=r"no verdict on any of 1 pairs .*is: slow"):
         attack_report([duel(known["dots"], None, "item", trouble="slow")])

@@ -159,7 +159,7 @@ def test_rates_stay_between_0_and_100() -> None:
 
 
 def test_what_cannot_be_corrected_says_why() -> None:
-    with pytest.raises(DataError, match="1 items have the outcome of both"):
+    with pytest.raises(DataError, match="1 items have both"):
         prediction_powered([1, 0], [1, None])
     with pytest.raises(DataError, match="a win and items that they call a loss"):
         rogan_gladen([1, 0, 1], [1, 1, None])

@@ -397,3 +397,25 @@ def test_spellings_of_one_rating_are_added_up() -> None:
 def test_without_probabilities_there_is_no_value() -> None:
     assert weighted_rating(None) is None
     assert weighted_rating([]) is None
+
+
+def test_a_scale_up_to_ten_is_no_rating() -> None:
+    assert parse_rating("I choose 1 to ten", 1, 10) is None
+    assert parse_rating("I choose 7, on a scale of 1 to ten", 1, 10) == 7
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("It is shorter.\nWinner: response_b", "b"),
+        ("My verdict:\n\nb", None),  # of "but", perhaps
+        ("Well.\n[[A]]\nWinner: A\nWinner: B", None),  # and what else?
+    ],
+)
+def test_the_last_word_of_a_reply_that_was_cut(reply: str, verdict: Verdict | None) -> None:
+    assert parse_verdict(reply, cut=True) == verdict
+
+
+def test_the_last_line_decides_against_names_in_single_respects() -> None:
+    assert parse_verdict("tone: response_a\nWinner: B") == "b"
+    assert parse_verdict("A\nShort.\n\nB\nKind.\n\nB") == "b"  # after a heading for each

@@ -149,5 +149,5 @@ def test_batches_have_the_key_of_the_judge_that_asks_one_by_one() -> None:
         batched = load_judge(name, batch=True)
         assert "Batch" in type(batched.backend).__name__
         assert batched.key == load_judge(name).key
-    with pytest.raises(ConfigError, match="those have: openai, anthropic, gemini"):
+    with pytest.raises(ConfigError, match="these have one: openai, anthropic, gemini"):
         load_judge("checker", batch=True)

@@ -65,9 +65,9 @@ def test_a_text_that_holds_its_own_mark_gets_another(monkeypatch: pytest.MonkeyP
 
 
 HIDDEN = [
-    "\u200b", "\x00", "\u2060", "\u200d", " ", "\n", "-", "_", "\u00ad", "\ufe0f", "\u034f", "\u202e",
-    "\u200e", "\u061c", "\u180e", "\u115f", "\u3164", "\uffa0", "\u17b5", "\u2800", "\ufff9", "\u0301",
-    "\U000e0041", "\U000e0100", "\U0001d173",
+    "\u200b", "\x00", "\u2060", "\u200d", " ", "\n", "-", "_", "\u00ad", "\ufe0f", "\u034f",
+    "\u202e", "\u200e", "\u061c", "\u180e", "\u115f", "\u3164", "\uffa0", "\u17b5", "\u2800",
+    "\ufff9", "\u0301", "\U000e0041", "\U000e0100", "\U0001d173",
 ]  # fmt: skip
 """What shows nothing, or next to nothing, between two letters of a mark."""
 

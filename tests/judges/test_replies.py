@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import CUT, UNPARSED
@@ -108,7 +110,7 @@ CHOICE = {"pair_id": "0", "shown_first": "first", "reply": "response_a"}
         ),
         ([{"pair_id": "0", "reply": "a"}], "line 1: give shown_first"),
         ([RATING | CHOICE], "line 1: give shown_first"),
-        ([CHOICE, RATING | {"pair_id": "1"}], "line 2: the lines before are of the other kind"),
+        ([CHOICE, RATING | {"pair_id": "1"}], "line 2: choices and ratings cannot be in one file"),
         ([CHOICE, CHOICE], "line 2: there are two such replies to the pair '0'"),
         (
             [RATING | {"preference": 2}],
@@ -309,3 +311,30 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
 def test_an_unknown_set_lists_the_known() -> None:
     with pytest.raises(DataError, match="known: llmbar, judgebench, pandalm, psoups"):
         pair_rows("mtbench", Path("x"))
+
+
+def test_a_line_without_a_reply_is_wrong_and_a_cell_without_one_is_absent(tmp_path: Path) -> None:
+    row = {"pair_id": "0", "shown_first": "first", "reply": "response_a"}
+    with pytest.raises(DataError, match="reply"):
+        read_replies(write(tmp_path, row, {"pair_id": "1", "shown_first": "first"}), PAIRS)
+    path = tmp_path / "replies.parquet"
+    columns = {"pair_id": ["0", "1"], "shown_first": ["first"] * 2, "reply": ["response_a", None]}
+    parquet.write_table(pyarrow.table(columns), path)
+    first, second, _ = read_replies(path, PAIRS)
+    assert (first.straight, second.straight, second.unread) == ("a", None, (NO_REPLY,))
+
+
+def test_what_cannot_be_read_of_a_public_set_says_so(tmp_path: Path) -> None:
+    told = {"input": "q", "output_1": "one", "output_2": "two", "label": 1}
+    orders = (["Output (a)", "no idea"], ["Output (a)", "Output (b)"])
+    choices = [
+        {f"swap = {n == 1}": {"completion": [reply, "stop"]} for n, reply in enumerate(own)}
+        for own in orders
+    ]
+    ratings = {"score_1": ["7", "stop"], "score_2": ["dunno", "stop"]}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps([told | {"results": [own]} for own in (*choices, ratings)]))
+    half, whole, rated = read_set_replies("llmbar", path)
+    assert (half.straight, half.swapped, half.unread) == ("a", None, (UNPARSED,))
+    assert (whole.straight, whole.swapped, whole.unread) == ("a", "a", ())
+    assert (rated.ratings, rated.replies, rated.unread) == ((7, None), 2, (UNPARSED,))

@@ -10,9 +10,16 @@ from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
-from mipo_eval.judges.replies import judge_pairs, preference_probability
+from mipo_eval.judges.replies import count_questions, judge_pairs, preference_probability
 from mipo_eval.judges.validate import HostileDuel, attack_report, attacks, duel_pairs
-from mipo_eval.models.base import Failure, Reply, Request, ScriptedBackend, ScriptedReply
+from mipo_eval.models.base import (
+    Failure,
+    FailureKind,
+    Reply,
+    Request,
+    ScriptedBackend,
+    ScriptedReply,
+)
 from mipo_eval.records import Item
 from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store
@@ -54,6 +61,11 @@ def test_ratings_are_summed_over_preferences(tmp_path: Path) -> None:
     accuracy = quality(readings, signature=NOTHING).judge.strict
     assert accuracy is not None
     assert (accuracy.value, accuracy.n) == (100, 4)
+
+
+def test_replies_are_counted_before_they_are_asked_for() -> None:
+    assert count_questions(make_judge([], "rubric"), PAIRS) == 4 * 2 * 2
+    assert count_questions(make_judge([], "pairwise"), PAIRS) == 4 * 2
 
 
 def test_one_missing_rating_leaves_the_pair_without_a_verdict(tmp_path: Path) -> None:
@@ -147,3 +159,16 @@ def test_hostile_responses_against_honest_ones(tmp_path: Path) -> None:
     assert every.beats.value == pytest.approx(100 / len(attacks()))
     assert every.ties == 0
     assert report.worst == ("ignore-rubric",)
+
+
+@pytest.mark.parametrize("kind", ["bad_request", "timeout"])
+def test_what_a_server_said_of_a_failed_call_is_told(kind: FailureKind, tmp_path: Path) -> None:
+    def fails(_: Request) -> ScriptedReply:
+        return Failure(kind=kind, detail="no tea today")
+
+    for protocol in ("rubric", "pairwise"):
+        readings = run(tmp_path, make_judge(fails, protocol), PAIRS)
+        assert {reading.trouble for reading in readings} == {"no tea today"}
+    for protocol, reply in (("rubric", "4"), ("pairwise", "response_a")):
+        readings = run(tmp_path, make_judge([reply] * 16, protocol), PAIRS)
+        assert {reading.trouble for reading in readings} == {""}

@@ -196,3 +196,30 @@ def test_strict_and_tolerant_are_complements_when_sides_swap() -> None:
 def test_errors(chosen, rejected, message) -> None:
     with pytest.raises(DataError, match=message):
         judge_accuracy(chosen, rejected)
+
+
+def test_kappa_of_raters_with_other_habits() -> None:
+    """0.6 agree; margins of 0.6 and 0.3 make 0.46 by chance."""
+    told = [(1, 1)] * 25 + [(1, 2)] * 35 + [(2, 1)] * 5 + [(2, 2)] * 35
+    kappa = pytest.approx((0.6 - 0.46) / (1 - 0.46))
+    found = agreement(*zip(*told, strict=True))
+    assert (found.kappa, found.weighted_kappa) == (kappa, kappa)  # two labels have one distance
+    of_one = agreement(*zip(*told, strict=True), groups=["one"] * 100)
+    assert (of_one.weighted_kappa, of_one.weighted_kappa_ci95) == (kappa, None)
+
+
+def test_the_unit_of_ratings_changes_no_interval() -> None:
+    first = [1, 2, 3, 4, 5] * 8
+    second = [*first[:-2], 3, 1]
+    small = agreement(first, second)
+    large = agreement([10 * one for one in first], [10 * one for one in second])
+    assert small.weighted_kappa_ci95 == pytest.approx(large.weighted_kappa_ci95)
+    low, high = small.weighted_kappa_ci95
+    assert 0 < low < small.weighted_kappa < high
+
+
+def test_raters_who_never_differ_agree_by_1() -> None:
+    found = agreement([1, 2, 3, 4] * 5, [1, 2, 3, 4] * 5)
+    assert (found.kappa, found.weighted_kappa) == (1.0, 1.0)
+    for low, high in (found.kappa_ci95, found.weighted_kappa_ci95):
+        assert 0 < low < high == 1.0

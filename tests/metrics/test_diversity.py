@@ -14,6 +14,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.metrics import self_bleu
 from mipo_eval.metrics.diversity import (
     Subsets,
+    _pairs,
     distinct,
     diversity_scores,
     draw_subsets,
@@ -243,3 +244,15 @@ def test_what_has_no_partner_is_counted() -> None:
 )
 def test_without_a_shared_prompt_there_is_nothing(texts, groups) -> None:
     assert same_prompt_scores(texts, groups) == []
+
+
+def test_two_texts_are_always_of_one_prompt() -> None:
+    texts = ["tea is a hot drink", "brew it for a minute", "all is well here"]
+    found = by_name([text for text in texts for _ in "12"], [n for n in "abc" for _ in "12"])
+    assert found["self_bleu_4_same_prompt_fixed"].value == pytest.approx(1.0)
+
+
+def test_each_prompt_gives_as_many_pairs_as_the_largest_has() -> None:
+    """Four texts make six pairs; the one pair of another prompt counts as often."""
+    found = _pairs([np.arange(4), np.array([4, 5])], np.random.default_rng(0))
+    assert Counter(bool((pair < 4).all()) for pair in found) == {True: 6, False: 6}

@@ -51,6 +51,8 @@ BURMESE = (
         (KHMER, "char"),
         (BURMESE, "char"),
         ((*CHINESE, *THAI), "char"),
+        (("\u8336" * 40, "\u0e0a"), "zh"),  # one letter of Thai
+        (("\u8336" * 40, "\u306e"), "zh"),  # and one of Japanese
         (("", "12 34 !"), "13a"),
     ],
 )

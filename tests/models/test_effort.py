@@ -59,7 +59,7 @@ def test_settings_are_typed_and_shown(
         ({"thinking_budget": "-1"}, "it must be a number of tokens"),
         ({"chat_template_kwargs": "{}"}, "write chat_template_kwargs.NAME=VALUE"),
         ({"extra_body.": "1"}, "write extra_body.NAME=VALUE"),
-        ({"extra_body.model": "x"}, "extra_body.model is not for here"),
+        ({"extra_body.model": "x"}, "extra_body.model cannot be set here"),
         ({"enable_thinking.x": "true"}, "enable_thinking has no parts"),
         ({"extra_body.a": "1", "extra_body.a.b": "2"}, "a is set twice"),
     ],

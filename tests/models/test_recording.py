@@ -42,6 +42,20 @@ def test_each_batch_is_handed_on_before_the_next(tiny_model: Path, temperature: 
     assert [by_item[item.key] for item in ITEMS] == returned
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_each_token_of_a_batch_is_told(tiny_model: Path, temperature: float) -> None:
+    """On a processor the first batch of a real model takes minutes."""
+    write_items(Path("items.jsonl"), ITEMS)
+    decoding = Decoding(max_tokens=5, temperature=temperature)
+    model = _load(str(tiny_model), decoding, batch_size=10)
+    task = load_task("mipo_items", {"source": "items.jsonl"}, decoding)
+    told: list[str] = []
+    responses = model.ask(task, range(20), beat=lambda: told.append(model.remark()))
+    assert max(response.response_tokens or 0 for response in responses) == 5
+    assert told == [f"token {n} of at most 5" for _ in range(2) for n in range(1, 6)]
+    assert model.remark() == "", "nothing is at work"
+
+
 def test_likelihoods_are_handed_on_too(tiny_model: Path) -> None:
     choices = ["Tea.", "Birds.", "Leaves."]
     questions = [

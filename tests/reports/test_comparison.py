@@ -246,7 +246,7 @@ def test_no_difference_can_be_shown(served: Served, capsys: pytest.CaptureFixtur
     assert main(["compare", mipo, sft, base, "--margin", "10"]) == 0
     shown = capsys.readouterr().out
     assert "1-3: run 1 is not worse by 10 (p 0.0" in shown
-    assert "two one-sided tests, 5 % each, p times 3" in shown
+    assert "two one-sided tests at 5 %, each p times 3" in shown
     assert max(map(len, shown.splitlines())) <= 80
     (without,) = _json(capsys, "compare", mipo, base)["tasks"]
     assert without["comparisons"][0]["margin"] is None
@@ -291,7 +291,7 @@ def test_a_run_that_nobody_rated_does_not_keep_the_others_from_comparison(
     assert len(task["comparisons"]) == 3
     assert task["left_out"] == ["ffffffff unrated: not generated"]
     assert main(["compare", *runs, "ffff"]) == 0
-    assert "run left out, ffffffff unrated: not generated" in capsys.readouterr().out
+    assert "This run is left out: ffffffff unrated: not generated" in capsys.readouterr().out
     assert main(["compare", runs[0], runs[1], "--baseline", "ffff"]) == 2
     assert "the baseline ffffffff unrated has no win_rate" in capsys.readouterr().err
 

@@ -108,7 +108,9 @@ def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
         add_rater(store, "idle", [], generous)
         with pytest.raises(DataError, match=r"idle .* has not judged run qwen-1b-run"):
             correct(store, run, find_judge(store, "idle"), {})
-        with pytest.raises(ConfigError, match=r"nobody called 'people' .*who has: nobody yet"):
+        with pytest.raises(
+            ConfigError, match=r"'people' has labelled no pairs .*who have: nobody yet"
+        ):
             store_labels(store, ["people"])
 
 
@@ -130,5 +132,5 @@ def test_pairs_that_people_labelled_are_a_set_for_validation(tmp_path: Path) -> 
             assert pair.preferences == ITEMS[number].preferences
         assert pairs[ITEMS[2].prompt].annotators[1] is None
         assert len(people_pairs(store, ["ann"])) == 3
-        with pytest.raises(ConfigError, match=r"nobody called 'zed' .*who has: ann, bob"):
+        with pytest.raises(ConfigError, match=r"'zed' has labelled no pairs .*who have: ann, bob"):
             people_pairs(store, ["zed"])

@@ -138,22 +138,21 @@ def test_runs_are_called_by_what_tells_them_apart() -> None:
 def test_a_table_for_a_paper_has_a_row_a_method_and_what_a_paper_shows(tmp_path: Path) -> None:
     win = "win_rate_tie_inclusive"
     scores = [_score(win, 60.0), _score("tie_rate", 5.0), _score("ece", 0.2)]
-    runs = [_run("one", *scores), _run("two", _score(win, 50.0))]
+    runs = [_run("one", *scores), _run("two", _score(win, 50.0)), _run("[b]", _score(win, 1.0))]
     write(runs, "latex", tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
     assert " & \\multicolumn{2}{c}{t} \\\\" in text
     assert "method & win rate, a tie is a win (\\%) & tie rate (\\%) \\\\" in text
     assert "one & \\textbf{60.0} & 5.0 \\\\" in text
     assert "two & 50.0 & -- \\\\" in text
+    assert "{}[b] & 1.0 & -- \\\\" in text, "after a line's end, [ would begin an argument"
     assert "\\caption{Judged by j. Best of each column in bold" in text
     assert "\\label{tab:s}" in text
     write(runs, "latex", tmp_path / "t.tex", metrics=["ece"])
     text = (tmp_path / "t.tex").read_text()
     assert "win rate" not in text
     assert "method & calibration error, ECE (0-1) \\\\" in text
-    with pytest.raises(
-        ConfigError, match="these runs have no metric 'brier'; they have ece, tie_rate, win"
-    ):
+    with pytest.raises(ConfigError, match="no metric 'brier': these runs have ece, tie_rate, win"):
         write(runs, "csv", tmp_path / "s.csv", metrics=["brier"])
     (row, *_) = score_rows(runs)
     assert (row["name"], row["metric_label"]) == ("one", "win rate, a tie is a win (%)")
@@ -419,7 +418,7 @@ def test_imported_annotations_of_alpaca_eval_go_out_as_they_came(shared_data: Pa
         ("csv", "none/x.csv", RUNS, ConfigError, "the folder none is not there"),
         ("csv", ".", RUNS, ConfigError, "is a folder: name a file"),
         ("csv", "x.csv", [_run("one")], DataError, "none of these runs has a score"),
-        ("alpaca_eval", "x.json", RUNS, ConfigError, "holds one run, not 2"),
+        ("alpaca_eval", "x.json", RUNS, ConfigError, "can contain one run, not 2"),
         ("lm_eval", "x.json", RUNS[:1], ConfigError, r"needs the file name results_TIME\.json"),
     ],
 )

@@ -194,16 +194,16 @@ def test_what_cannot_be_drawn_is_said(
     with Store.open("empty.db"):
         pass
     for argv, message in (
-        (["--figure", "2", "-o", "x.gif"], "a figure ends in .vl.json, .json, .csv, .svg, .png"),
+        (["--figure", "2", "-o", "x.gif"], "must end in .vl.json, .json, .csv, .svg, .png"),
         (["--figure", "2", "-o", "missing/x.png"], "the folder missing is not there"),
         (["--figure", "2", "--store", "empty.db", "-o", "x.png"], "has nothing for figure 2"),
-        (["-o", "x.png"], "add --figure 2-5 or --table 1-7"),
+        (["-o", "x.png"], "add --figure 2 to 5 or --table 1 to 7"),
         (["--figure", "3", "--judge", "nobody"], "no judge 'nobody'"),
     ):
         where = [] if "--store" in argv else ["--store", str(filled)]
         assert main(["leaderboard", *argv, *where]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
     assert main(["leaderboard", "--figure", "4", "--store", "empty.db"]) == 0
-    assert "nothing in the store for it yet" in capsys.readouterr().out
+    assert "The store has nothing for this figure yet" in capsys.readouterr().out
     assert main(["leaderboard", "--figure", "3", "--store", str(filled)]) == 0
     assert "base, MIPO (random x 10), pairs" in " ".join(capsys.readouterr().out.split())

@@ -175,9 +175,13 @@ def test_tables_fit_eighty_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     Path("rows.yaml").write_text(ROWS)
-    for argv in ([], ["--rows", "rows.yaml"]):
+    for argv, said in (
+        ([], "No method is shown to beat its own base model;"),
+        (["--rows", "rows.yaml"], "MIPO leads with 91.7 %: +8"),
+    ):
         assert main(["leaderboard", *argv]) == 0
         shown = capsys.readouterr().out
+        assert said in " ".join(shown.partition("\u2500")[0].split()), "above the table"
         assert "Personalized" in shown
         table = [
             line

@@ -125,4 +125,4 @@ def test_published_rows_are_added_with_their_mark(
     assert "MIPO \u2020" in shown
     assert "93.7 \u00b1 1.3" in shown
     assert main(["leaderboard", "--paper", "--suite", "tea"]) == 0
-    assert "The paper has no win_rate_tie_inclusive on tea" in capsys.readouterr().out
+    assert "The paper has no numbers of this kind on tea" in capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_published_numbers_stand_alone_without_a_store(
     number = published("results" if table == "results" else int(table))[-1]
     digits = 3 if table in {"3", "4"} else 1
     assert f"{number.value:.{digits}f}" in shown
-    assert "nothing in the store for this table yet" in shown
+    assert "the store has nothing for this table yet" in shown
     assert not Path("none.db").exists()
 
 
@@ -155,7 +155,7 @@ def test_a_failing_judge_ties_and_another_wording_are_warned_of(
     (row,) = (row for row in document["rows"] if row["measured"] is not None)
     assert (row["method"], row["dataset"], row["tie_rate"]) == ("Ours", "MB", 100.0)
     warned = " ".join(row["warnings"])
-    assert "more than half are ties, which count as wins: 100.0 %" in warned
+    assert "more than half of the verdicts are ties, which count as wins: 100.0 %" in warned
     assert "MB: not asked in the paper's wording: query " in warned
     assert "tells nothing apart" in warned
 
@@ -236,7 +236,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     assert "70.5 (2.0)\u2021" in shown
     assert "\u2021 published, Them, Table 2" in shown
     assert "\u00a7 published, Others 2026" in shown
-    assert "1 of 4 numbers of --others are of another metric's table" in shown
+    assert "1 of 4 numbers of --others belong to another metric's table" in shown
     assert "&lt;b&gt;Odd&lt;/b&gt;" in Path("t.html").read_text()
     _run(capsys, "--table", "1", *files, "-o", "t.tex")
     assert (
@@ -253,7 +253,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     ("name", "text", "told"),
     [
         ("a.csv", "model,method,dataset,value\nm,x,CA,5\n", "line 2: source: Field required"),
-        ("a.csv", "model,method,dataset,value,source\nm,x,CA\n", "line 2: has 3 cells"),
+        ("a.csv", "model,method,dataset,value,source\nm,x,CA\n", "line 2: 3 cells"),
         ("a.csv", "model,method,dataset,value,source\nm,x,CA,105,s\n", "not between 0 and 100"),
         ("a.csv", "model,method,dataset,value,source\nm,x,LaMP,5,s\n", "give its metric"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, value: nan, source: s}", "value"),
@@ -284,8 +284,8 @@ def test_a_broken_file_of_others_is_told_in_a_line(
     ("argv", "told"),
     [
         (("--others", "a.csv"), "add --table"),
-        (("-o", "t.md"), "add --figure 2-5 or --table 1-7"),
-        (("--table", "1", "-o", "t.png"), "a table ends in .md, .tex, .html, .csv, .json"),
+        (("-o", "t.md"), "add --figure 2 to 5 or --table 1 to 7"),
+        (("--table", "1", "-o", "t.png"), "must end in .md, .tex, .html, .csv, .json"),
         (("--table", "1", "-o", "no/t.md"), "the folder no is not there"),
     ],
 )
@@ -350,17 +350,21 @@ OURS = StoredJudge(
         ({}, "MB", []),
         ({"n": None}, "MB", ["MB: n is not the paper's 84"]),
         ({"tie_rate": 50.0}, "MB", []),
-        ({"tie_rate": 50.1}, "MB", ["more than half are ties, which count as wins"]),
+        (
+            {"tie_rate": 50.1},
+            "MB",
+            ["more than half of the verdicts are ties, which count as wins"],
+        ),
         ({"differs": {"prompt": ("a", "b")}}, "MB", ["made differently from most of its column"]),
         (
             {"signature": MADE.followed_by(join(reference="published"))},
             "MB",
-            ["MB: published references, where the paper has a model's own"],
+            ["MB: published references; the paper has references of a model"],
         ),
         (
             {"signature": MADE.followed_by(join(prompt="00000000"))},
             "MB",
-            ["the judge is asked by another prompt than ours of the paper's protocol"],
+            ["the judge has another prompt than the one for the paper's protocol"],
         ),
         ({"signature": MADE.less("query")}, "MB", ["MB: not asked in the paper's wording"]),
         (

@@ -129,7 +129,9 @@ def test_power_is_measured_assumed_or_given(
     assert main([*asked, served.judge]) == 0
     shown = capsys.readouterr().out
     assert "judge calls" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    *lines, last = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last.startswith("Start it: mipo-eval --model CKPT --suite tea.jsonl --judge openai:")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,10 @@ def test_power_is_measured_assumed_or_given(
         (["--suite", "tea.jsonl", "--judge", "oracle"], "unknown judge"),
         (["--suite", "tea.jsonl", "--judge", "openai:x", "--tokenizer", "no"], "no tokenizer.json"),
         (["--suite", "tea.jsonl", "--judge", "openai:x", "--rho", "2"], "is not a correlation"),
-        (["--suite", "tea.jsonl", "--judge", "openai:x", "--engine", "dtype=auto"], "with --model"),
+        (
+            ["--suite", "tea.jsonl", "--judge", "openai:x", "--engine", "dtype=auto"],
+            "--engine needs --model",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(

@@ -1,17 +1,24 @@
 """Tie groups in exports: the letters are the leaderboard's, in every format that has a table."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mipo_eval.cli import main
+from mipo_eval.evaluation.outcomes import COMPARED, TIED, Against, compared, has_values
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.exported_run import tie_letters
+from mipo_eval.reports.labels import tied_group
+from mipo_eval.signature import Signature
 from mipo_eval.store import Store
+from mipo_eval.store.items import Rated
 from mipo_eval.store.runs import list_runs
 from tests.reports.stores import Served
 
+NAN = math.nan
 WON = "win_rate_tie_inclusive"
 
 
@@ -55,3 +62,46 @@ def test_best_and_tie_group_are_marked(
         return
     assert main(["export", runs[0], "--format", wanted, "-o", "alone"]) == 0
     assert "share a letter" not in Path("alone").read_text()
+
+
+@pytest.mark.parametrize(
+    ("letters", "shown"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("bdf", "bdf"),
+        ("abcdefghijkl", "a-l"),
+        ("abdefi", "ab d-f i"),
+        ("a b aa", "a b aa"),
+    ],
+)
+def test_three_letters_or_more_in_a_row_are_shown_as_a_range(letters: str, shown: str) -> None:
+    assert tied_group(letters) == shown
+
+
+@pytest.mark.parametrize(
+    ("metric", "worth"),
+    [
+        ("win_rate_tie_inclusive", [100, 100, 0]),
+        ("win_rate_strict", [100, 0, 0]),
+        ("win_rate_half_ties", [100, 50, 0]),
+        ("win_rate_excluding_ties", [100, NAN, 0]),
+        ("net_win_rate", [100, 0, -100]),
+        ("tie_rate", [0, 100, 0]),
+    ],
+)
+def test_what_a_win_a_tie_and_a_loss_are_worth(metric: str, worth: list[float]) -> None:
+    margins = np.array([2.0, 0.0, -1.0, NAN])
+    own = Rated(margins, {})
+    found = compared(Against(margins, {3: "no verdict"}, own), COMPARED[metric])
+    np.testing.assert_array_equal(found.values, [*worth, NAN])
+    np.testing.assert_array_equal(found.tied, [0, 1, 0, NAN])
+    absent = {1: TIED, 3: "no verdict"} if math.isnan(worth[1]) else {3: "no verdict"}
+    assert found.why == absent
+
+
+def test_what_another_tool_checked_has_no_value_per_item() -> None:
+    assert has_values("accuracy", None)
+    assert has_values("accuracy", None, [Signature({"n": 3})])
+    assert not has_values("accuracy", None, [Signature({"source": "lm_eval"})])
+    assert not has_values(WON, None)

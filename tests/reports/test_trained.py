@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.reports.names import row_name, trained_rules
+from mipo_eval.reports.names import row_name, run_names, trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs, put_run
 from mipo_eval.store.trainings import Training, put_training
@@ -61,6 +61,18 @@ def test_a_run_is_found_however_its_checkpoint_was_named(served: Served, form: s
     assert without.method == "MIPO (default prompting)"
     other, _ = row_name(replace(run, model="out/m2"), trained_rules([made]))
     assert (other.model, other.method) == ("m2", "Personalized prompting")
+
+
+def test_runs_are_called_by_their_training_with_what_tells_them_apart(served: Served) -> None:
+    with Store.open(str(served.path), mode="read") as store:
+        run = list_runs(store)[0]
+    trainings = [training("out/a", pairs={"negatives": "missing"}), training("out/b", "sft", 4)]
+    a, b, base = (replace(run, model=name) for name in ("out/a", "out/b", "hub/base-1B@main"))
+    rules = trained_rules(trainings)
+    assert run_names([a], rules) == ["MIPO (missing)"]
+    assert run_names([a, b], rules) == ["MIPO (missing), seed 3", "SFT, seed 4"]
+    model = "Llama-3.2-1B-Instruct"
+    assert run_names([a, base], rules) == [f"{model}, MIPO (missing)", "base-1B@main"]
 
 
 def test_tables_5_and_6_are_filled_from_trained_checkpoints(

@@ -125,8 +125,8 @@ def test_percentile_interval_ignores_replicates_without_a_value() -> None:
     assert percentile_interval(drawn, level=0.9) == pytest.approx((5, 95))
 
 
-@pytest.mark.parametrize(("users", "resampled"), [(9, 60), (10, 10)])
+@pytest.mark.parametrize(("users", "resampled"), [(9, 61), (10, 10)])
 def test_a_handful_of_users_cannot_stand_for_all(users: int, resampled: int) -> None:
-    groups = [Crossed(f"p{n % 60}", f"u{n % users}") for n in range(180)]
+    groups = [Crossed(f"p{n % 61}", f"u{n % users}") for n in range(180)]
     ids = Dependence.of(groups, len(groups)).coarsest()
     assert int(ids.max()) + 1 == resampled

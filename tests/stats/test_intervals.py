@@ -8,7 +8,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from mipo_eval.stats.bootstrap import Crossed, percentile_interval
-from mipo_eval.stats.estimates import Estimates
+from mipo_eval.stats.estimates import Estimates, estimates
 from mipo_eval.stats.intervals import (
     NET,
     RATE,
@@ -17,6 +17,7 @@ from mipo_eval.stats.intervals import (
     intervals_in,
     mean_intervals,
     proportion_interval,
+    rare_variances,
     rate_intervals,
     share_interval,
     span_intervals,
@@ -138,3 +139,10 @@ def test_published_intervals_of_arena_hard(shared_data: Path) -> None:
         drawn = np.array(row["results"])
         published = (row["lower"], row["upper"])
         assert percentile_interval(drawn) == pytest.approx(published, abs=1e-6)
+
+
+def test_what_is_rare_has_no_unit() -> None:
+    values = np.repeat([[1.0], [0.0]], [37, 3], axis=0)
+    small = rare_variances(values, estimates(values), (0.0, 1.0))
+    large = rare_variances(100 * values, estimates(100 * values), (0.0, 100.0))
+    assert large == pytest.approx(1e4 * small)

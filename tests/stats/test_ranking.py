@@ -208,3 +208,13 @@ def test_one_group_cannot_be_split() -> None:
 def test_best_of_errors(table, message) -> None:
     with pytest.raises(DataError, match=message):
         best_of(table, ["a", "b"])
+
+
+def test_what_a_resample_knows_nothing_of_is_not_chosen_there() -> None:
+    """The third has one item of 30, which two of three resamples do not have."""
+    rng = np.random.default_rng(5)
+    two = rng.normal(size=(30, 2))
+    rare = np.full((30, 1), NAN)
+    rare[0] = two.min() - 50
+    alone, beside = best_of(two, ["a", "b"]), best_of(np.hstack([two, rare]), ["a", "b", "c"])
+    assert beside.corrected == pytest.approx(alone.corrected, abs=0.05)

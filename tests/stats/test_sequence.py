@@ -97,6 +97,9 @@ def test_comparisons_change_their_intervals_and_p_values() -> None:
     assert found.ci95[0] < fixed.ci95[0] < fixed.ci95[1] < found.ci95[1]
     assert (found.difference, found.detectable, found.p_sign) == (fixed.difference, None, None)
     assert (fixed.p or 1) < (found.p or 0) < 0.05
+    assert found.p_adjusted is None
+    both = np.stack([table[:, 0] - table[:, 1]] * 2, axis=1)
+    assert {one.p_adjusted for one in at_any_time([fixed] * 2, both, None, 100.0)} == {2 * found.p}
 
 
 def test_what_is_taken_for_granted_where_prompts_and_users_cross() -> None:

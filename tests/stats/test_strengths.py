@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import Crossed
@@ -108,3 +109,11 @@ def test_elo_is_around_1000_and_400_points_are_odds_of_ten() -> None:
     for one in found:
         ends = [1000 + 400 * end / np.log(10) for end in one.ci95]
         assert one.elo_ci95 == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("groups", [2, 4, 5])
+def test_an_interval_is_students_of_the_groups(groups: int) -> None:
+    table = ratings(3, items=12 * groups)
+    for found in bradley_terry(games(table, "abcd", np.arange(len(table)) % groups)):
+        reach = stats.t.ppf(0.975, groups - 1) * found.error
+        assert found.ci95 == pytest.approx((found.strength - reach, found.strength + reach))

@@ -141,9 +141,9 @@ def test_runs_are_found_by_their_beginning(store: Store) -> None:
     for run_id in ("abc1", "abd2"):
         runs.put_run(store, _run(run_id))
     assert runs.find_run(store, "abc").run_id == "abc1"
-    with pytest.raises(ConfigError, match=r"run 'ab' is ambiguous .*: it may be abc1, abd2"):
+    with pytest.raises(ConfigError, match=r"several runs in .* begin with 'ab': abc1, abd2"):
         runs.find_run(store, "ab")
-    with pytest.raises(ConfigError, match=r"no run '%' .*`mipo-eval runs` lists them"):
+    with pytest.raises(ConfigError, match=r"no run '%' .*`mipo-eval runs` lists the runs"):
         runs.find_run(store, "%")
 
 

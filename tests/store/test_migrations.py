@@ -188,7 +188,7 @@ def test_an_old_store_that_cannot_be_written_says_so() -> None:
         try:
             Path("probe").touch()
         except OSError:
-            with pytest.raises(StoreError, match=r"earlier mipo-eval \(schema 1\)"):
+            with pytest.raises(StoreError, match=r"older mipo-eval \(schema 1\)"):
                 Store.open("old.db", mode="read")
         else:
             Path("probe").unlink()

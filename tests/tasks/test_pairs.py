@@ -107,7 +107,7 @@ def test_replies_come_with_their_pairs(shared_data: Path) -> None:
         ("pandalm", DataError, r"looked for .*testset-v1\.json"),
         ("judgebench", DataError, "looked for .*response_model="),
         ("psoups", DataError, r"looked for .*psoups_alignx.*psoups/\*\.json"),
-        ("prism", DataError, "`mipo-eval data prepare prism`"),
+        ("prism", DataError, "make it with `mipo-eval data prepare prism`"),
         ("no.jsonl", DataError, "is not there"),
     ],
 )

@@ -95,9 +95,9 @@ def test_a_wording_is_its_text() -> None:
 @pytest.mark.parametrize(
     ("asks", "text", "message"),
     [
-        ("query", "{prompt}", r"it does not show \{context\}"),
-        ("query", "{context}", r"it does not show \{prompt\}"),
-        ("query", "{context} {prompt}", r"without the context does not show \{prompt\}"),
+        ("query", "{prompt}", r"it does not contain \{context\}"),
+        ("query", "{context}", r"it does not contain \{prompt\}"),
+        ("query", "{context} {prompt}", r"without the context does not contain \{prompt\}"),
         (
             "query",
             "{context}\n\n{prompt} {name}",
@@ -115,7 +115,7 @@ def test_a_wording_is_its_text() -> None:
         (
             "query",
             "[user]\n{context}\n\n{prompt}\n[user fr]\n{prompt}",
-            r"does not show \{context\}",
+            r"does not contain \{context\}",
         ),
         ("choice", "[user]\n{prompt}\n[user fr]\n{prompt}", "asked in one language"),
         (
@@ -160,7 +160,7 @@ def test_a_name_changes_the_tasks_it_is_for() -> None:
         ("gsm8k", "letter", "suite gsm8k knows turns, message"),
         ("gsm8k", "own.txt", "suite gsm8k knows turns, message"),
         ("mcq_texts", "letter", "suite mcq_texts is asked in one way only"),
-        ("ca", "gone.txt", "known here are short, context-first, or a file"),
+        ("ca", "gone.txt", "use one of short, context-first, or a file"),
     ],
 )
 def test_a_wording_that_does_not_fit(suite: str, given: str, message: str) -> None:

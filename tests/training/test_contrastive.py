@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.training.contrastive import contrastive_measures, grouped, train_contrastive
+from mipo_eval.training.contrastive import (
+    _fitting,
+    contrastive_measures,
+    grouped,
+    train_contrastive,
+)
+from mipo_eval.training.groups import GroupPolicy
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import info_nce_loss, sami_loss
 from mipo_eval.training.packed import TokenGroup, choose_reader
@@ -231,7 +237,7 @@ def test_held_out_groups_are_measured(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_prompts_with_one_context_each_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"not one prompt has two contexts.*4 x no other context"):
+    with pytest.raises(DataError, match=r"no prompt has two contexts.*4 x no other context"):
         train_contrastive(
             job(tiny_model, tmp_path / "out", examples(prompts=4, contexts=1)),
             ContrastiveSettings(),
@@ -254,3 +260,24 @@ def test_a_batch_that_cannot_be_split_is_refused(tiny_model: Path, tmp_path: Pat
             job(tiny_model, tmp_path / "o", examples(), batch_size=3, micro_batch_size=2),
             ContrastiveSettings(),
         )
+
+
+def test_a_group_that_is_too_long_is_left_out_alone(policy: tuple[Any, Any]) -> None:
+    """Each of its responses has room behind its own context, and one has none behind the other."""
+    model, tokenizer = policy
+    made = [
+        example("A?", "I am nine. " * 20, "Yes."),
+        example("A?", "Short.", "Yes. " * 40),
+        example("B?", "Short.", "Yes."),
+        example("B?", "Kind.", "No."),
+    ]
+    codec = Codec.of(tokenizer)
+    sizes = [len(codec.prompt(m.prompt)) + len(codec.response(m.chosen or "")) for m in made]
+    kept = _fitting(
+        made,
+        GroupPolicy(model, tokenizer, codec, max(sizes)),
+        ContrastiveSettings(contexts=2),
+        seed=0,
+    )
+    assert [len(group) for group in kept.groups] == [2]
+    assert kept.dropped == {"too long behind another's context": 2}

@@ -41,6 +41,8 @@ class Quiet:
 
     def finish(self) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
 
 def _wishes(count: int = 6) -> list[Item]:
     return [
@@ -259,7 +261,7 @@ def test_a_revision_sees_what_it_is_to_improve(
             _questions(),
             "use sft-gt, which rewrites them after it sees the tru",
         ),
-        ("sft-gt", "ca", _wishes(), "needs questions with one final answer, .* take sft-revision"),
+        ("sft-gt", "ca", _wishes(), "needs questions with one final answer, .* use sft-revision"),
     ],
 )
 def test_a_revision_that_does_not_fit_names_the_one_that_does(

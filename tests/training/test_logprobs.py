@@ -5,11 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from mipo_eval.errors import ModelError
 from mipo_eval.models.chat import check_answers
 from mipo_eval.training import logprobs
-from mipo_eval.training.logprobs import IGNORED, Codec, add_likelihood_head, padded
+from mipo_eval.training.logprobs import (
+    IGNORED,
+    Codec,
+    add_likelihood_head,
+    padded,
+    tolerance,
+)
 from tests.small_models import CHAT_TEMPLATE
 from tests.training.tiny import random_model
 
@@ -136,3 +143,26 @@ def test_an_unknown_kind_of_head_is_refused() -> None:
 def _doubled(output: Any) -> Any:
     output.logits = 2 * output.logits
     return output
+
+
+def test_a_response_begins_with_its_own_text(tiny_model: Path) -> None:
+    """Also where the tokenizer opens every text with a token of its own."""
+    tokenizer = load_tokenizer(tiny_model)
+    plain = Codec.of(tokenizer).response("Tea")
+    opened = ("<|im_start|>", tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    added = TemplateProcessing(single=f"{opened[0]} $A", special_tokens=[opened])
+    tokenizer.backend_tokenizer.post_processor = added
+    assert tokenizer("Tea")["input_ids"][0] == opened[1]
+    assert Codec.of(tokenizer).response("Tea") == plain
+
+
+@pytest.mark.parametrize("own", [None, 5, [5, 6]])
+def test_a_model_ends_with_its_own_tokens_and_its_templates(own: Any, tiny_model: Path) -> None:
+    codec, model = Codec.of(load_tokenizer(tiny_model)), random_model("llama")
+    model.generation_config.eos_token_id = own
+    assert {*codec.ends(model)} == {codec.end, *([own] if isinstance(own, int) else own or [])}
+
+
+def test_half_the_bits_are_read_less_exactly() -> None:
+    model = random_model("llama")
+    assert (tolerance(model), tolerance(model.bfloat16())) == (1e-3, 0.02)

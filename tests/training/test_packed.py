@@ -37,6 +37,7 @@ def test_packed_rows_are_as_documented() -> None:
     assert DOCUMENTED.tokens == 7
     rows = GroupReader(None).collate([DOCUMENTED])
     assert rows["input_ids"].tolist() == [[1, 2, 3, 4, 0], [1, 2, 3, 6, 7]]
+    assert rows["segments"].tolist() == [[0, 0, 0, 0, PADDING], [0] * 5]
 
 
 def test_a_token_sees_the_prompt_and_its_own_response_up_to_itself() -> None:

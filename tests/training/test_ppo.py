@@ -203,7 +203,7 @@ def test_what_is_not_finite_stops_the_training(
 
 
 def test_batches_that_do_not_divide_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"rollout_batch_size 4 is no multiple of .* 3"):
+    with pytest.raises(ConfigError, match=r"rollout_batch_size 4 is not a multiple of .* 3"):
         run(tiny_model, tmp_path / "out", batch_size=3)
     with pytest.raises(ValueError, match="rollout_batch_size is 0"):
         PpoSettings(rollout_batch_size=0)

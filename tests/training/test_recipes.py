@@ -89,7 +89,7 @@ def test_layers_go_over_each_other() -> None:
         ("sampling.top_p=0", r"sampling.top_p in \(0, 1\]"),
         ("pairs.negatives=missing", r"sft learns from own: it makes no pairs"),
         ("learns_from=pairs", r"sft learns from pairs: it needs the key pairs"),
-        ("algorithm=[dpo]", r"algorithm \['dpo'\] is not known"),
+        ("algorithm=[dpo]", r"unknown algorithm \['dpo'\]"),
         ("algorithm=adam", r"unknown algorithm 'adam'; known: dpo, sft"),
         ("optimization.epochs", r"write key=value, e.g. lr=5e-7"),
         ("lr=[1", r"the value cannot be read as YAML"),

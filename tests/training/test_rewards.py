@@ -225,7 +225,7 @@ def test_a_judge_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     [
         ("mi", [], "there is no training prompt"),
         ("mi", [example("Tea?", "")], "reward mi compares a prompt with and without"),
-        ("judge+mi", [example("Tea?", "")], r"not one of 1 training prompts has a context"),
+        ("judge+mi", [example("Tea?", "")], r"none of 1 training prompts has a context"),
         ("judge", [example("Tea?", "")], "needs preferences or a context to rate by, and item Tea"),
         ("exact", [example("Tea?", "Be short.")], "needs a right answer .* item Tea"),
         ("judge-gt", [example("Tea?", "Be short.")], "needs a right answer"),

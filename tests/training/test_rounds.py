@@ -184,7 +184,7 @@ def _margin(plan: Any, found: Any) -> torch.Tensor:
         ("rlvr", ["--rounds", "2"], "rounds are for mipo, sft, sft-revision"),
         ("sft-solutions", ["--rounds", "2"], "sft-solutions learns the data set's texts"),
         ("dpo", ["--rounds", "2"], "dpo learns the pairs of a file"),
-        ("sft", ["--set", "rounds.reference=first"], "only DPO is held to a reference, and sft"),
+        ("sft", ["--set", "rounds.reference=first"], "which only DPO has; sft"),
         ("mipo", ["--rounds", "0"], "rounds.number is 0: it must be above 0"),
         ("mipo", ["--rounds", "2", "--set", "rounds.reference=none"], "rounds.reference: input"),
         (
@@ -209,7 +209,7 @@ def test_rounds_are_counted_where_memory_is(capsys: pytest.CaptureFixture[str]) 
     assert "3 rounds, one after the other" in capsys.readouterr().out
     argv = ["train", "mipo", "--model", "demo", "--suite", "demo", "--rounds", "2"]
     assert main([*argv, "--pairs", "p.jsonl"]) == 2
-    assert "--rounds trains" in capsys.readouterr().err
+    assert "--rounds is about training" in capsys.readouterr().err
 
 
 def test_a_first_round_that_fails_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:

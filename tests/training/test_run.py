@@ -16,9 +16,9 @@ from mipo_eval.store import Store
 from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.likelihood import ScoringModel
-from mipo_eval.tasks.suites import find_suite
+from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training import run, watch
-from mipo_eval.training.card import likelihood_figures, pair_report
+from mipo_eval.training.card import fallen_away, likelihood_figures, pair_report
 from mipo_eval.training.data import training_items
 from mipo_eval.training.recipes import load_recipe
 from mipo_eval.training.run import TrainingRequest, train
@@ -32,6 +32,7 @@ class Halting:
 
     def __init__(self, *, at: int | None = None) -> None:
         self._at, self._stage, self._done = at, "", 0
+        self.warned: list[str] = []
 
     def start(self, what: str, total: int, status: Any = None) -> None:
         self._stage, self._done = what, 0
@@ -42,6 +43,9 @@ class Halting:
             raise KeyboardInterrupt
 
     def finish(self) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
 
 
 @pytest.fixture
@@ -87,6 +91,53 @@ def test_a_training_that_was_interrupted_continues_to_the_same_weights(
     assert straight.training_id == done.training_id, "where it is written decides nothing"
     first, second = weights(Path("halted")), weights(Path("straight"))
     assert all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.parametrize(
+    ("method", "set_", "dropped", "found", "said"),
+    [
+        ("sft", (), {"cut at the length limit": 2}, 8, None),
+        (
+            "sft",
+            ("sampling.max_tokens=64",),
+            {"cut at the length limit": 3},
+            7,
+            "only 7 of 10 examples can be learned from (3 x cut at the length limit): raise "
+            "sampling.max_tokens (now 64) or ask for shorter answers (--query)",
+        ),
+        (
+            "mipo-missing",
+            ("pairs.n_negatives=3",),
+            {"chosen: empty": 1, "rejected: equal to the chosen response": 2},
+            7,
+            "only 14 of 30 pairs can be learned from (9 x rejected: cut at the length limit, 2 x "
+            "rejected: equal to the chosen response, 1 x chosen: empty): raise sampling.max_tokens "
+            "(now 256) or ask for shorter answers (--query); raise sampling.temperature (now 1)",
+        ),
+        (
+            "mipo-missing",
+            (),
+            {"chosen: empty": 4},
+            6,
+            "only 6 of 10 pairs can be learned from (4 x chosen: empty): look at the responses",
+        ),
+    ],
+)
+def test_pairs_that_fall_away_are_said_before_the_training(
+    method: str, set_: tuple[str, ...], dropped: dict[str, int], found: int, said: str | None
+) -> None:
+    recipe = load_recipe(method, overrides=set_)
+    n = recipe.pairs.n_negatives if recipe.pairs else 1
+    lost = {"rejected: cut at the length limit": 9} if n > 1 else {}
+    item = Item(item_id="a", prompt="Tea?", context="I am brief.")
+    example = TrainingExample(
+        item=item, prompt=(), bare_prompt=(), chosen="Yes.", rejected=("No.",) * min(n, 2)
+    )
+    made = TrainingExamples(
+        examples=(example,) * found, items=10, dropped=dropped, dropped_negatives=lost
+    )
+    suite = Suite(name="tea", about="", tasks=())
+    assert fallen_away(made, recipe, suite) == said
 
 
 def test_a_training_at_work_says_so(

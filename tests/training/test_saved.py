@@ -13,7 +13,7 @@ from mipo_eval.training import saved
 from mipo_eval.training.dpo import train_dpo
 from mipo_eval.training.recipes import DpoSettings
 from mipo_eval.training.saved import MarginPairs, Margins, round_at_random, round_files
-from mipo_eval.training.trainer import NOT_MEASURED, TrainingExample
+from mipo_eval.training.trainer import NOT_MEASURED, TrainingExample, load_tokenizer
 from tests.training.jobs import Curves, example, job, weights
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -167,3 +167,14 @@ def test_what_a_file_lost_is_said() -> None:
     assert Margins(0.0, 1e-8).remark is None
     remark = Margins(0.0397, 0.0032).remark or ""
     assert "margin of 0.0032 nats where 0.0397 were learned, 8% of it" in remark
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_is_saved_does_not_say_whether_there_was_a_network(
+    offline: bool, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest is the checkpoint's identity."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    load_tokenizer(job(tiny_model, tmp_path, [])).save_pretrained(tmp_path / "saved")
+    told = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert told["local_files_only"] is True

@@ -329,12 +329,12 @@ def test_what_a_user_has_to_change_is_one_line(
         (("sft", *model, "--suite", suite, "--out", "tea.jsonl"), "tea.jsonl is a file: name a"),
         (("sft", "--model", "openai:judge@http://x/v1", *base), "cannot be trained: --model needs"),
         (("sft", *model, "--suite", suite, "--pairs", "p.jsonl"), "sft makes no pairs"),
-        (("mipo", *model, "--suite", suite, "--pairs", "p.csv"), "has to end in .jsonl or .parq"),
+        (("mipo", *model, "--suite", suite, "--pairs", "p.csv"), "must end in .jsonl or .parq"),
         (("mipo", *model, *base, "--sweep", "lr=1e-6"), "give two values or more"),
         (("sft", *model, *base, "--set", "report_to=[wandb]"), "report_to names wandb, which is n"),
         (("sft-gt", *model, *base), "use sft-revision"),
-        (("dpo", *model, *base), "dpo learns from pairs of your own: --pairs FILE --out DIR"),
-        (("sft", *model, "--pairs", "p.jsonl", "--out", "o"), "sft does not learn from pairs"),
+        (("dpo", *model, *base), "dpo trains on pairs of your own: use --pairs FILE --out DIR"),
+        (("sft", *model, "--pairs", "p.jsonl", "--out", "o"), "sft does not train on given pairs"),
         (("dpo", *model, "--pairs", "p.jsonl", "--out", "o"), "p.jsonl"),
         (("mipo", *model, *base, "--query", "letter"), "suite tea knows short, context-first"),
         (("mipo", *model, *base, *by("satisfied")), "suite tea has no judge of its own: name one"),
@@ -384,7 +384,7 @@ def test_another_training_does_not_take_the_folder(
     assert _train(server, *argv) == 0
     before = Path("out/model.safetensors").read_bytes()
     assert _train(server, *argv, "--seed", "1") == 2
-    assert "out holds another training" in capsys.readouterr().err
+    assert "out contains another training" in capsys.readouterr().err
     assert Path("out/model.safetensors").read_bytes() == before
 
 
@@ -439,13 +439,13 @@ def test_math_is_learned_from_rewards(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--suite", "demo", "--out", "o"], "--model CKPT is needed"),
+        (["--suite", "demo", "--out", "o"], "name a base model with --model CKPT"),
         (
             ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--out", "o"],
-            "leave one of the two out",
+            "use --suite or --out, not both",
         ),
-        (["--model", "m", "--out", "o"], "--suite SUITE and --out DIR"),
-        (["--model", "m", "--suite", "demo"], "--suite SUITE and --out DIR"),
+        (["--model", "m", "--out", "o"], "--suite SUITE, and a folder with --out DIR"),
+        (["--model", "m", "--suite", "demo"], "--suite SUITE, and a folder with --out DIR"),
         (
             ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--sweep", "lr=1,2"],
             "--sweep trains and --pairs FILE does not",

@@ -136,6 +136,11 @@ class Visitor:
         return [url for url in self.requests if not url.startswith(own)]
 
     @property
+    def faint(self) -> list[str]:
+        """Texts whose contrast to what is behind them is below 4.5."""
+        return list(self.page.evaluate(_FAINT))
+
+    @property
     def overflow(self) -> int:
         """Pixels by which the page is wider than the window."""
         return int(
@@ -144,6 +149,42 @@ class Visitor:
                 " - document.querySelector('[data-testid=stMain]').clientWidth"
             )
         )
+
+
+_FAINT = """() => {
+  const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const read = colour => {
+    pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map(k => top[k] * top[3] + below[k] * (1 - top[3]));
+  const light = colour => colour.map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+  const left_out = '[disabled], [data-stale=true], [data-testid=stSlider], ' +
+    '[data-testid=stIconMaterial], script, style, canvas, caption';
+  const found = [];
+  for (const one of document.querySelectorAll('body *')) {
+    const own = [...one.childNodes].filter(n => n.nodeType === 3 && n.data.trim());
+    if (!own.length || !one.checkVisibility({opacityProperty: true, visibilityProperty: true}))
+      continue;
+    if (one.closest(left_out)) continue;
+    let ink = read(getComputedStyle(one).color), behind = [];
+    for (let up = one; up; up = up.parentElement) {
+      const style = getComputedStyle(up);
+      behind.unshift(read(style.backgroundColor));
+      ink[3] *= Number(style.opacity);
+    }
+    const ground = behind.reduce((below, top) => over(top, below), [255, 255, 255]);
+    const [a, b] = [light(over(ink, ground)), light(ground)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${own[0].data.trim().slice(0, 60)}`);
+  }
+  return [...new Set(found)];
+}"""
+"""What is drawn on a canvas has no text to measure; disabled controls need no contrast, nor what is
+about to be drawn anew."""
 
 
 def open_window(

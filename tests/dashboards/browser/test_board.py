@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from itertools import pairwise
 from pathlib import Path
 from shutil import copy
 
@@ -141,7 +142,7 @@ def test_the_first_page_answers_in_one_sentence(
     [
         ("tea", "This judge fails its validation. If it is believed: "),
         ("alpaca_eval vs base", "; there is no other method to compare it with yet."),
-        ("lm_eval/arc", "; imported numbers come without their items, so nothing can be tested."),
+        ("lm_eval/arc", "; these numbers have no values item by item, so nothing can be tested."),
     ],
 )
 def test_the_first_page_says_what_its_numbers_cannot(
@@ -192,6 +193,10 @@ def test_every_page_draws_at_every_width(
         window.turn_to(title)
         assert window.errors == [], title
         assert window.overflow <= 0, title
+        assert window.faint == [], title
+        heads = [int(one.evaluate("e => e.tagName[1]")) for one in _heads(window)]
+        assert heads.count(1) == 1, title
+        assert all(low <= high + 1 for high, low in pairwise(heads)), title
         assert window.page.get_by_text("Nothing here yet").count() == 0, title
     assert window.foreign == []
     window.page.context.close()
@@ -333,6 +338,10 @@ def _check_inert(visitor: Visitor) -> None:
 
 _SOURCES = """[...document.querySelectorAll('[src], [href], iframe, script, style')].map(
     e => `${e.getAttribute('src') ?? ''} ${e.getAttribute('href') ?? ''}`)"""
+
+
+def _heads(visitor: Visitor) -> "list[driving.Locator]":
+    return visitor.page.locator("h1, h2, h3, h4, h5, h6").locator("visible=true").all()
 
 
 def _choose(visitor: Visitor, label: str, option: str) -> None:
