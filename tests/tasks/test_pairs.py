@@ -14,9 +14,9 @@ from mipo_eval.tasks.pairs import SETS, load_pairs, load_replies
 
 
 def test_every_published_set_is_found_in_the_data_folder(shared_data: Path) -> None:
-    sizes = {
-        name: len(load_pairs(name, shared_data)) for name in SETS if name not in {"ca", "prism"}
-    }
+    made = {"ca", "prism", "everyday"}  # or have tests of their own
+    published = [name for name in SETS if name not in made and "rewardbench" not in name]
+    sizes = {name: len(load_pairs(name, shared_data)) for name in published}
     assert sizes == {"llmbar": 234, "judgebench": 270, "pandalm": 999, "psoups": 600}
 
 
@@ -102,11 +102,7 @@ def test_replies_come_with_their_pairs(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
-        (
-            "mtbench",
-            ConfigError,
-            "known: llmbar, judgebench, pandalm, psoups, everyday, ca, prism, or a",
-        ),
+        ("mtbench", ConfigError, "known: llmbar, judgebench, pandalm, psoups, .*, ca, prism, or a"),
         ("llmbar", DataError, r"llmbar was not found: looked for .*dataset\.json; put its files"),
         ("pandalm", DataError, r"looked for .*testset-v1\.json"),
         ("judgebench", DataError, "looked for .*response_model="),

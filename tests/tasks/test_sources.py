@@ -136,7 +136,9 @@ def test_a_file_is_a_source_and_other_names_are_listed(tmp_path: Path) -> None:
     items = [Item(item_id="x", prompt="p")]
     write_items(tmp_path / "mine.jsonl", items)
     assert list(load_source(str(tmp_path / "mine.jsonl"))) == items
-    with pytest.raises(ConfigError, match=r"unknown data set 'cs'; known: demo, ca, .*FILE\.jsonl"):
+    with pytest.raises(
+        ConfigError, match=r"unknown data set 'cs'; known: demo, everyday, ca, .*FILE\.jsonl"
+    ):
         load_source("cs")
 
 
