@@ -7,8 +7,6 @@ under several contexts c. Notation as in the paper (PAPER.md, "Method").
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, mean_score, same_length
 from mipo_eval.records import ContextLikelihoods, Score
@@ -31,9 +29,9 @@ def context_retrieval(likelihoods: ContextLikelihoods) -> float:
     Contexts that are equally good share the point, so a response that ignores its context gets
     the chance level 1/K.
     """
-    values = np.array(likelihoods.with_contexts)
-    best = values == values.max()
-    return float(best[0] / best.sum())
+    values = likelihoods.with_contexts
+    best = max(values)
+    return (values[0] == best) / values.count(best)
 
 
 def infonce_term(likelihoods: ContextLikelihoods) -> float:
@@ -42,10 +40,10 @@ def infonce_term(likelihoods: ContextLikelihoods) -> float:
     Its mean over responses is the InfoNCE lower bound on I(Y;C|X) with log p(y|x,c) as the critic
     and the other contexts as negatives; it is 0 for a response that ignores its context.
     """
-    from scipy.special import logsumexp
-
-    values = np.array(likelihoods.with_contexts)
-    return float(values[0] - logsumexp(values) + math.log(len(values)))
+    values = likelihoods.with_contexts
+    best = max(values)  # K numbers at a time: arrays would take ten times as long
+    among = best + math.log(math.fsum(math.exp(value - best) for value in values))
+    return values[0] - among + math.log(len(values))
 
 
 def context_scores(
