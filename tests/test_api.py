@@ -244,7 +244,7 @@ def test_an_unknown_option_is_told() -> None:
 @pytest.mark.parametrize(
     ("answers", "told"),
     [
-        (["a"], "f-.* returned 1 texts to 3 prompts"),
+        (["a"], "f-.* returned 1 texts for 3 prompts"),
         ("abc", "returned 'abc', not a list of texts"),
         ([1, 2, 3], "not a list of texts"),
         (None, "ZeroDivisionError: division by zero \\(test_api.py, line"),

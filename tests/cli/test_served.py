@@ -92,7 +92,7 @@ def test_a_failure_is_a_state_of_its_item_and_asked_again(
         }
         scores = {score["metric"]: score for score in document["scores"]}
         assert scores["self_bleu_4"]["unscored_reasons"] == {"call failed: bad_request": 7}
-        assert f"calls for 7 of {N} failed: {server.url} answered 400: not this one" in told
+        assert f"calls for 7 of {N} items failed: {server.url} answered 400: not this one" in told
         down, asked = False, server.chats
         again, told = _ran(capsys, _argv(server))
         assert server.chats == asked + 7
@@ -106,7 +106,7 @@ def test_where_most_fails_the_command_does_and_keeps_the_rest(
 ) -> None:
     with OpenAIServer(lambda c: ok("A drink.") if _number(c) < 5 else error(400, "no")) as server:
         document, told = _ran(capsys, _argv(server), 2)
-        line = f"calls for 15 of {N} failed: {server.url} answered 400: no"
+        line = f"calls for 15 of {N} items failed: {server.url} answered 400: no"
         assert document["unanswered"] == [f"openai:judge@{server.url}: {line}"]
     assert document["unanswered"][0] in told
     assert len([text for text, _ in _stored().values() if text]) == 5

@@ -16,7 +16,10 @@ from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
 from mipo_eval.results import EvaluationResult
 from mipo_eval.settings import store_url
 from mipo_eval.store import Store
+from mipo_eval.store.judges import find_judge
+from mipo_eval.store.runs import list_runs
 from mipo_eval.tasks.sources import load_source
+from tests.reports.sheets import assert_like_stored
 
 LIMIT = 80
 ITEMS = list(load_source("everyday"))[:LIMIT]
@@ -85,6 +88,9 @@ def test_who_personalizes_everything_does_not_look_best(
 
     with Store.open(store_url()) as store:
         sections = leaderboard(store, LeaderboardQuery())
+        key = find_judge(store, "checker").key
+        for metric in ("satisfied", "restraint", "satisfied_form", "satisfied_language"):
+            assert_like_stored(store, list_runs(store), metric, key)
     (section,) = [section for section in sections if section.judge]
     assert section.metric == "satisfied"
     assert [row.name.model for row in section.rows][:2] == [

@@ -9,14 +9,16 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.outcomes import DERIVED, METRICS, OF_CHOICES, Outcomes
+from mipo_eval.evaluation.outcomes import DERIVED, METRICS, OF_CHOICES
+from mipo_eval.evaluation.wishes import WISHED
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation
-from mipo_eval.store.runs import get_scores, list_runs, put_run
+from mipo_eval.store.runs import list_runs, put_run
 from tests.reports.judged import ITEMS, add_rater, add_run, open_store, text_of
+from tests.reports.sheets import assert_like_stored
 from tests.reports.stores import N_ITEMS, Served
 
 
@@ -26,7 +28,7 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-_ABSENT = {*DERIVED, *OF_CHOICES, "accuracy", "response_characters", "thinking_tokens"}
+_ABSENT = {*DERIVED, *OF_CHOICES, *WISHED, "accuracy", "response_characters", "thinking_tokens"}
 STORED = [metric for metric in METRICS if metric not in _ABSENT]
 
 
@@ -37,20 +39,7 @@ def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, m
         from mipo_eval.store.judges import find_judge
 
         runs = list_runs(store)
-        (sheet,) = Outcomes(store).sheets(runs, metric, find_judge(store, "judge").key)
-        compared = 0
-        for column, run in enumerate(sheet.runs):
-            stored = [s for s in get_scores(store, run.run_id) if s.metric == metric]
-            if not stored:
-                continue
-            (score,) = stored
-            own = sheet.values[:, column]
-            known = own[own == own]  # noqa: PLR0124 - NaN is not equal to itself
-            assert len(known) == score.n
-            assert sum(known) / len(known) == pytest.approx(score.value)
-            assert dict(sheet.unscored[column]) == dict(score.unscored_reasons)
-            compared += 1
-    assert compared == len(runs)
+        assert_like_stored(store, runs, metric, find_judge(store, "judge").key)
 
 
 def test_a_comparison_counts_pairs_and_what_is_missing(served: Served) -> None:
