@@ -52,7 +52,8 @@ def forest_rows(
         prompting = next((run.prompting for run in cell.runs if run.prompting), "")
         model, name = row.name.model, names[place]
         about = [model] if several and name.startswith(f"{model} \u00b7 ") else []
-        about += [f"{prompting} prompting"] if prompting and len(every) > 1 else []
+        prompted = f"{prompting} prompting" if prompting and len(every) > 1 else ""
+        about += [prompted] if prompted and prompted not in name.lower() else []
         about += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
         made.append(
             ForestRow(
