@@ -266,4 +266,4 @@ def test_data_sets_of_the_hub_are_read_wherever_files_are() -> None:
     assert "'other' not found" in told
     assert "o/items has the splits test, train: name one after a colon" in told
     assert "o/missing cannot be found on the hub" in told
-    assert "1 of 1 rows taken" in done.stdout
+    assert "1 of 1 rows imported" in done.stdout

@@ -199,7 +199,7 @@ def test_drift_is_kept_by_day_and_verdicts_stay(
         assert stored() == before
         capsys.readouterr()
         assert main([*about]) == 0
-        assert "on 2026-03-01: 0.0 [0.0," in capsys.readouterr().out
+        assert "On 2026-03-01: 0.0 [0.0," in capsys.readouterr().out
     with Store.open("store.db", mode="read") as store, store.read() as connection:
         made = connection.execute(sa.select(sa.func.count()).select_from(calls)).scalar_one()
     assert made == 2 * N + 2 * 10 * 2

@@ -176,4 +176,4 @@ def test_all_that_was_said_of_one_item(capsys: pytest.CaptureFixture[str]) -> No
     assert "s on the response (Be kind.): unparsable reply\n    no number" in shown
     assert "s on the response (against the reference, shown first: other): other" in shown
     assert "\x1b" not in shown
-    assert "has no item 'x'" in refused(capsys, "show", "qwen-1b", "--item", "x")
+    assert "has no item with the id 'x'" in refused(capsys, "show", "qwen-1b", "--item", "x")

@@ -166,7 +166,10 @@ def test_a_judge_that_mostly_fails_says_why(pairs: str, capsys: pytest.CaptureFi
         about = f"description: d\nbackend: openai:judge@{server.url}\nlimits: {{concurrency: 1}}"
         preset.write_text(about)
         assert main(["validate", str(preset), "--data", pairs]) == 2
-    assert "answered 400: This judge is closed on Sundays.; the same" in capsys.readouterr().err
+    assert (
+        "answered 400: This judge is closed on Sundays.; repeat the command"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_judge_that_chooses_is_asked_in_both_places(

@@ -62,7 +62,7 @@ def test_a_foreign_database_is_refused(store_url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "error", "message"),
     [
-        ("nowhere/store.db", StoreError, "the folder nowhere is not there"),
+        ("nowhere/store.db", StoreError, "there is no folder nowhere"),
         (".", StoreError, "is a folder"),
         ("mysql://user:secret@host/name", ConfigError, "only SQLite files and PostgreSQL"),
         ("postgresql://user:secret@127.0.0.1:1/name", StoreError, "Connection refused"),

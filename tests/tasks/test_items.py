@@ -169,7 +169,10 @@ def test_a_stopped_writing_leaves_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([Item(item_id="a", prompt="p"), Item(item_id="a", prompt="q")], "'a' comes twice"),
+        (
+            [Item(item_id="a", prompt="p"), Item(item_id="a", prompt="q")],
+            "two items have the item_id 'a'",
+        ),
         ([], "there are no items to write"),
         ([Item(item_id="a", prompt="p", meta={"x": "\ud83d"})], "'a' cannot be written"),
         ([Item(item_id="a", prompt="p", meta={"x": float("nan")})], "'a' cannot be written"),

@@ -191,6 +191,6 @@ def test_items_without_context_among_others_are_counted() -> None:
 def test_nothing_but_degenerate_pairs_is_an_error_with_the_reasons() -> None:
     items, settings = _items(3), PairSettings()
     responses = {key: _response(items[0], "same") for key in _answered(items, settings)}
-    message = r"not one of 3 items gives .*\(3 x rejected: equal to the chosen response\)"
+    message = r"none of 3 items gives .*\(3 x rejected: equal to the chosen response\)"
     with pytest.raises(DataError, match=message):
         build_pairs(items, responses, settings)

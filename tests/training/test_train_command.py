@@ -186,7 +186,7 @@ def test_a_cluster_that_stops_a_training_is_no_failure(
     with OpenAIServer(says) as server:
         argv = ("sft", "--model", str(tiny_model), "--suite", suite, "--out", "out")
         assert _train(server, *argv) == 130
-        assert "the same command continues" in capsys.readouterr().err
+        assert "repeat the command to continue" in capsys.readouterr().err
         training, _ = _only_training()
         assert (training.status, training.reason) == ("stopped", "interrupted")
         assert signal.getsignal(signal.SIGTERM) == before
