@@ -17,11 +17,12 @@ from mipo_eval.cli.render import Output
 from mipo_eval.demo import TRAINING_ITEMS
 from mipo_eval.evaluation.asked import EvaluationOptions
 from mipo_eval.evaluation.run import Result
+from mipo_eval.grid.file import read_grid
 from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.trainings import list_trainings, rounds_up_to
-from mipo_eval.training.demonstration import ALL, outcomes
+from mipo_eval.training.demonstration import outcomes
 from mipo_eval.training.recipes import RoundSettings
 from mipo_eval.training.run import make_request, train
 
@@ -31,9 +32,12 @@ BESIDE = ("win_rate_tie_inclusive", "self_bleu_4")
 
 def checkpoints(store: Store, settings: RoundSettings, items: int, rate: str) -> list[str]:
     """Return the folders of all rounds, trained where they are not there."""
-    row = next(one for one in ALL if one.label == "MIPO (missing)")
-    row = replace(row, overrides=(*row.overrides, f"lr={rate}"))
-    recipe = replace(row.recipe(items), rounds=settings)
+    grid = read_grid("demo")
+    (model,), (suite,) = grid.models, grid.suites
+    (row,) = (method for method in grid.methods if method.label == "MIPO (missing)")
+    own = {"lr": rate, "items.limit": items}
+    row = row.model_copy(update={"set": {**row.set, **own}})
+    recipe = replace(grid.recipe(model, suite, row), rounds=settings)
     out = FOLDER / f"{settings.reference}-{rate}"
     request = make_request(recipe, model="demo", suite="demo", out=out, seed=0)
     done = train(store, request, Output(as_json=True))
