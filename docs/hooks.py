@@ -33,7 +33,7 @@ def commands_page() -> str:
     """Return what `--help` says of every command, as a page."""
     told = ["# Command line", "`mipo-eval COMMAND --help` says the same in the terminal."]
     for name, command in _commands(app, "mipo-eval"):
-        context = click.Context(command, info_name=name)
+        context = click.Context(command, info_name=name, **app.context_settings)
         usage = " ".join(command.collect_usage_pieces(context))
         told += [f"## {name}", f"```text\n{name} {usage}\n```", *_text(command.help or "")]
         records = [one.get_help_record(context) for one in command.get_params(context)]

@@ -72,7 +72,7 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
     """The command and, below a group, each of its commands, with the words that call it."""
     yield name, command
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=name)
+        context = click.Context(command, info_name=name, **command.context_settings)
         for word in command.list_commands(context):
             below = command.get_command(context, word)
             assert below is not None

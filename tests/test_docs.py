@@ -59,7 +59,8 @@ def check(given: list[str]) -> None:
     if name == "mipo-eval train":  # keys of recipes are flags, too
         given = ["--set" if word.removeprefix("--") in SHORT_NAMES else word for word in given]
     command = COMMANDS[name]
-    context = click.Context(command, info_name=name)
+    # With the names of help: click keeps the option that a command makes first.
+    context = click.Context(command, info_name=name, **app.context_settings)
     # Not the command's own method, which would read run files.
     found, rest, _ = type(command).make_parser(command, context).parse_args(given)
     assert not rest, f"unexpected: {rest}"

@@ -28,7 +28,8 @@ def test_every_command_shows_two_examples_that_it_understands(name: str) -> None
     for file in ("mine.py", "items.jsonl", "labels.csv", "train.jsonl", "test.jsonl"):
         Path(file).write_text("PLUGINS = {'negatives': {'mine': print}}")
     command = COMMANDS[name]
-    shown = command.get_help(click.Context(command, info_name=f"mipo-eval {name}"))
+    about: dict[str, Any] = {**app.context_settings, "info_name": f"mipo-eval {name}"}
+    shown = command.get_help(click.Context(command, **about))
     told = shown.partition("Examples:")[2].splitlines()
     found = [line.strip() for line in told if line.strip()]
     assert len(found) == 2
