@@ -64,8 +64,11 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
     run = respond(store, evaluation, steps, before=check_judges)
     rows = list(scorable(store, run.list_key, run.generation_key))
     _require_responses(rows, evaluation)
-    steps.plan(list(_steps(store, evaluation, run, rows)))
-    for judge in evaluation.judges:
+    coming = list(_steps(store, evaluation, run, rows))
+    steps.plan(coming)
+    for judge, planned in zip(evaluation.judges, coming, strict=False):  # controls come after
+        if planned.units:
+            asyncio.run(judge.backend.check())
         _judge(store, run, judge, rows, steps)
     scores = _scores(store, evaluation, run, steps)
     put_scores(store, run.run_id, scores)
@@ -84,7 +87,8 @@ def _steps(
             texts += [row.reference_key] if row.reference_key else []
             for text in texts:
                 total = known.get((row.item_key, text)) if text else None
-                units += row.n_preferences - (total.rated if total else 0)
+                if is_unrated(total, row.n_preferences):
+                    units += row.n_preferences - (total.rated if total else 0)
         yield Planned(judge.key, units, _seconds(store, judge, units))
     if evaluation.controls:
         for judge in evaluation.judges:
@@ -124,15 +128,6 @@ def _judge(
 ) -> None:
     total = sum(r.n_preferences * (bool(r.text) + bool(r.reference_key)) for r in rows)
     stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
-    known = totals(store, judge.key, run.list_key)
-    texts_of = ((row, row.text_key if row.text else None, row.reference_key) for row in rows)
-    if any(
-        is_unrated(known.get((row.item_key, key)), row.n_preferences)
-        for row, *keys in texts_of
-        for key in keys
-        if key and row.n_preferences
-    ):
-        asyncio.run(judge.backend.check())
 
     def texts() -> Iterator[tuple[Item, str]]:
         for entry in answered(store, run.list_key, run.generation_key):

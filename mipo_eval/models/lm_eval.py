@@ -419,8 +419,7 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     except ModuleNotFoundError as error:
         needed = f"{model.name} needs {error.name}: pip install 'mipo-eval[{extra}]'"
         raise ModelError(needed) from error
-    kind = partial(kind, model.checkpoint, seed=decoding.seed)
-    kind = partial(kind, **options.for_engine(model))
+    kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.for_engine(model))
     kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by

@@ -139,9 +139,10 @@ class OpenAIBackend(ServedBackend):
         async with AsyncExitStack() as stack:
             for url in self.urls:
                 sent = self.sent_key(self.credential(url))
-                http = _connections(url, sent, self.limits)
+                trusted = _certificates(url)
+                http = _connections(url, sent, self.limits, trusted)
                 client = await stack.enter_async_context(self.client(url, http))
-                session = _session(url, sent, self.limits, client.default_headers)
+                session = _session(url, sent, self.limits, trusted, client.default_headers)
                 servers.append(_Server(url, client, await stack.enter_async_context(session)))
             yield servers
 
@@ -284,7 +285,9 @@ def _is_extra(name: str, value: Any) -> bool:
     return name == "structured_outputs" or (name in NEUTRAL and value == NEUTRAL[name])
 
 
-def _connections(url: str, sent: SentKey, limits: Limits) -> "httpx2.AsyncClient":
+def _connections(
+    url: str, sent: SentKey, limits: Limits, trusted: ssl.SSLContext
+) -> "httpx2.AsyncClient":
     """Return the connections of a server's client, whose every request carries its key."""
     import httpx2
     import openai
@@ -297,12 +300,12 @@ def _connections(url: str, sent: SentKey, limits: Limits) -> "httpx2.AsyncClient
         timeout=limits.timeout,
         limits=httpx2.Limits(max_connections=limits.concurrency),
         trust_env=not is_private(url),
-        verify=_certificates(url),
+        verify=trusted,
     )
 
 
 def _session(
-    url: str, sent: SentKey, limits: Limits, headers: Mapping[str, Any]
+    url: str, sent: SentKey, limits: Limits, trusted: ssl.SSLContext, headers: Mapping[str, Any]
 ) -> "aiohttp.ClientSession":
     """Return connections to a server for what is asked often, with its client's headers."""
     import aiohttp
@@ -315,7 +318,7 @@ def _session(
             if isinstance(value, str) and name.lower() != "content-type"
         },
         middlewares=[keyed(url, sent)],
-        connector=aiohttp.TCPConnector(limit=limits.concurrency, ssl=_certificates(url)),
+        connector=aiohttp.TCPConnector(limit=limits.concurrency, ssl=trusted),
         json_serialize=_BODY.encode,
         timeout=aiohttp.ClientTimeout(),  # whoever asks sets one
         trust_env=not is_private(url),

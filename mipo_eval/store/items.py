@@ -99,10 +99,8 @@ def stated_wishes(store: Store, list_key: str) -> dict[str, Sequence[str]]:
         # In a text these quotation marks would be escaped.
         .where(item_lists.c.list_key == list_key, items.c.body.contains('"wishes":['))
     )
-    with store.read() as connection:
-        rows = connection.execute(query).all()
     found: dict[str, Sequence[str]] = {}
-    for key, body in rows:
+    for key, body in store.fetch(query):
         item = Item.model_validate_json(body)
         wishes = item.meta.get("wishes")
         if isinstance(wishes, list) and len(wishes) == len(item.preferences):
