@@ -8,7 +8,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.pages.numbers import asked_for, numbers, picture
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers, of_tasks, picture
 from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot
 from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
@@ -28,8 +28,6 @@ _RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`
 _ACCURACY = dict.fromkeys(("value", "low", "high"), "%.1f")
 _ENTROPY = dict.fromkeys(("value", "low", "high", "confidence", "accuracy"), "%.3f")
 _HIDDEN = ("row", "suite", "metric", "signature")
-_TASKS = 6
-"""Pictures drawn unless the reader chooses others."""
 _RUNS = 4
 """Runs whose questions are read unless others are chosen."""
 
@@ -57,8 +55,7 @@ def show() -> None:
 
 def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
-    chosen = frame.choose_first("Tasks", tasks, key, _TASKS)
-    for task, own in table[table["task"].isin(chosen)].groupby("task", sort=False):
+    for task, own in of_tasks(table, tasks, key).groupby("task", sort=False):
         st.html(markup.line(str(task)))
         scale = Scale(title=axis, places=1, ends=ENDS["accuracy"])
         picture(number_rows(own), scale, f"{axis} on {task}")

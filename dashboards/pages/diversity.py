@@ -5,7 +5,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import ForestRow, Scale
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.pages.numbers import asked_for, numbers, picture
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers, of_tasks, picture
 from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     WITHIN,
@@ -19,8 +19,6 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
-_TASKS = 6
-"""Pictures drawn unless the reader chooses others."""
 _HIDDEN = ("row", "suite", "metric", "signature")
 
 
@@ -43,8 +41,7 @@ def _suites(board: frame.Board) -> None:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
     table = asked_for(table, "all-published")
-    chosen = frame.choose_first("Tasks", tasks, "texts-of", _TASKS)
-    shown = table[table["task"].isin(chosen)]
+    shown = of_tasks(table, tasks, "texts-of")
     sign = -1 if direction(measure) == "higher" else 1
     for task, own in shown.groupby("task", sort=False):
         rows = sorted(number_rows(own), key=lambda row: sign * row.value)

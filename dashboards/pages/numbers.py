@@ -8,7 +8,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.forest import ForestRow, Scale, forest
-from mipo_eval.dashboards.frame import Board, download, noted
+from mipo_eval.dashboards.frame import Board, choose_first, download, noted
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import count
 from mipo_eval.dashboards.tables.scores import of_same
@@ -18,6 +18,8 @@ from mipo_eval.store.runs import list_runs
 _LINKS = ("items", "run")
 """Columns with links: to responses and verdicts, and to how a run was made."""
 _METRIC_WIDTH = 190
+_TASKS = 6
+"""Pictures drawn unless the reader chooses others."""
 _HEADS = {"low": "95 % from", "high": "95 % to"}
 _ADDRESSED = ("run_id", "position", "behind")
 """Columns that become links."""
@@ -38,6 +40,11 @@ def asked_for(table: pd.DataFrame, key: str, by: str = "model") -> pd.DataFrame:
     what = f"Also show {count(hidden, 'published number')} of other {by}s"
     wanted = st.toggle(what, key=key, bind="query-params")
     return table if noted(key, wanted) else own
+
+
+def of_tasks(table: pd.DataFrame, tasks: Sequence[str], key: str) -> pd.DataFrame:
+    """Return the numbers of the tasks that the reader chooses; before that, of the first few."""
+    return table[table["task"].isin(choose_first("Tasks", tasks, key, _TASKS))]
 
 
 def picture(rows: Sequence[ForestRow], scale: Scale, about: str) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
-from mipo_eval.dashboards.tables.scores import measured, number_frame, printed, row_label
+from mipo_eval.dashboards.tables.scores import measured, number_frame, printed
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
@@ -144,7 +144,7 @@ def control_table(now: Snapshot) -> pd.DataFrame:
         if _judged_as((run, score)) in tried:
             name, _ = row_name(run, rules)
             about = {
-                "row": row_label(name.model, name.method, name.variant),
+                "row": name.in_full,
                 "task": score.task,
                 "judge": score.judge or "",
                 "entrant": score.control or "model",

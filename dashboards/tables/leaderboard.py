@@ -141,11 +141,7 @@ def runs_of(row: Row) -> list[Run]:
 
 def labels(rows: Sequence[Row]) -> list[str]:
     """Return model, method and variant of each row; what shares its name with another is marked."""
-    names = [
-        f"{row.name.model} \u00b7 {row.name.method}"
-        + (f" ({row.name.variant})" if row.name.variant else "")
-        for row in rows
-    ]
+    names = [row.name.in_full for row in rows]
     return [
         name if names.count(name) == 1 else f"{name} [{_made(row)}]"
         for name, row in zip(names, rows, strict=True)

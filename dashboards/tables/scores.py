@@ -8,7 +8,7 @@ import pandas as pd
 from mipo_eval.dashboards.markup import MEASURED, PAPER
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
-from mipo_eval.reports.names import RowRule, row_name, trained_rules
+from mipo_eval.reports.names import RowName, RowRule, row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, Published, published
 
 COLUMNS = (
@@ -35,7 +35,7 @@ def score_table(
         if score.metric in metrics:
             name, (trained, _) = row_name(run, named)
             about = {
-                "row": row_label(name.model, name.method, name.variant),
+                "row": name.in_full,
                 "model": name.model,
                 "method": name.method,
                 "variant": name.variant,
@@ -54,7 +54,7 @@ def published_table(number: int, metric: str) -> pd.DataFrame:
     """Return a table of the paper with the columns of `score_table`; averages are left out."""
     lines = [
         {
-            "row": row_label(one.model, one.method, None),
+            "row": RowName(model=one.model, method=one.method).in_full,
             "model": one.model,
             "method": one.method,
             "suite": "paper",
@@ -66,11 +66,6 @@ def published_table(number: int, metric: str) -> pd.DataFrame:
         if one.dataset in TASKS
     ]
     return number_frame(lines, COLUMNS)
-
-
-def row_label(model: str, method: str, variant: str | None) -> str:
-    """Return what a row is called in full."""
-    return f"{model} · {method}{f' ({variant})' if variant else ''}"
 
 
 def with_published(measured: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

@@ -53,7 +53,6 @@ def pack(store: Store, run: Run, *, metrics: Sequence[str] = (), samples: bool =
     curve: dict[int, dict[str, float]] = {}
     for point in get_curve(store, training.training_id) if training else ():
         curve.setdefault(point.step, {})[point.metric] = point.value
-    method = f"{called.method} ({called.variant})" if called.variant else called.method
     scores = masked_values(score_rows([exported]))
     shown = masked_values([_sample(exported, made) for made in exported.items]) if samples else []
     tables = {name: _flat(rows) for name, rows in (("scores", scores), ("samples", shown)) if rows}
@@ -61,7 +60,7 @@ def pack(store: Store, run: Run, *, metrics: Sequence[str] = (), samples: bool =
         run_id=run.run_id,
         model=masked(run.model),
         suite=run.suite,
-        name=masked(f"{called.model} {method} on {run.suite} {run.run_id[:8]}"),
+        name=masked(f"{called.model} {called.whole_method} on {run.suite} {run.run_id[:8]}"),
         at=run.updated_at,
         about=masked_values(about),
         scores=scores,

@@ -182,7 +182,7 @@ def column_names(runs: Runs) -> list[str]:
     methods = len({(name.method, name.variant) for name in called}) > 1
     names = []
     for name in called:
-        method = f"{name.method} ({name.variant})" if name.variant else name.method
+        method = name.whole_method
         shown = [name.model] * models + [method] * (methods and bool(method))
         names.append(", ".join(shown) or name.model)
     seeds = [

@@ -80,6 +80,16 @@ class RowName:
     method: str
     variant: str | None = None
 
+    @property
+    def whole_method(self) -> str:
+        """The method with its variant."""
+        return f"{self.method} ({self.variant})" if self.variant else self.method
+
+    @property
+    def in_full(self) -> str:
+        """Model, method and variant."""
+        return f"{self.model} \u00b7 {self.whole_method}"
+
 
 def row_name(run: Run, rules: Sequence[RowRule] = ()) -> tuple[RowName, tuple[int, int]]:
     """Return a run's row and its (training seed, decoding seed).
@@ -146,12 +156,12 @@ def run_labels(chosen: Sequence[Run], rules: Sequence[RowRule] = ()) -> dict[str
 def told_apart(names: Sequence[RowName]) -> list[str]:
     """Return what rows are called beside each other: model and method only where they differ."""
     models = [name.model for name in names]
-    methods = [name.method + (f" ({name.variant})" if name.variant else "") for name in names]
+    methods = [name.whole_method for name in names]
     if len({*models}) == 1:
         return methods
     if len({*methods}) == 1:
         return models
-    return [f"{model} \u00b7 {method}" for model, method in zip(models, methods, strict=True)]
+    return [name.in_full for name in names]
 
 
 def run_titles(runs: Sequence[Run], rules: Sequence[RowRule]) -> dict[str, str]:

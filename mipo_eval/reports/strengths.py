@@ -48,7 +48,7 @@ def suite_strengths(now: Snapshot, asked: LeaderboardQuery) -> list[SuiteStrengt
     for run in list_runs(now.store):
         if asked.suite in {None, run.suite}:
             name = row_name(run, rules)[0]
-            label = f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
+            label = f"{name.model} {name.whole_method}"
             suites.setdefault(run.suite, []).append((label, run))
     found = []
     for suite, named in suites.items():
