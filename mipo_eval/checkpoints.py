@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.errors import MipoEvalError, ModelError
+from mipo_eval.errors import MipoEvalError, ModelError, first_line
 from mipo_eval.keys import digest
 
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".jinja", ".model", ".txt"}
@@ -282,10 +282,10 @@ def _from_hub(name: str, revision: str | None) -> Path:
         needed = "local checkpoints need torch and transformers: pip install 'mipo-eval[hf]'"
         raise ModelError(needed) from None
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
-            f"{name} is neither a folder here nor a model the hub gives out{at}: {reason}"
+            f"{name} is neither a folder here nor a model the hub gives out{at}: "
+            f"{first_line(error)}"
         ) from error
 
 

@@ -17,6 +17,12 @@ class MipoEvalError(Exception):
     """Base of every error a user can act on; shown without a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its kind, where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class ConfigError(MipoEvalError):
     """A name, option or setting is wrong; nothing was run."""
 

@@ -30,6 +30,9 @@ Orders = Literal["both", "one", "as made"]
 CREDIT: Mapping[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 """What a verdict is worth to the first text when a tie is half a win."""
 
+RESTRAINT = "restraint"
+"""The dimension of what nobody states and everybody expects: that a response keeps to what was
+asked."""
 SATISFIED = 4
 """The least rating of a preference that counts as satisfied."""
 

@@ -192,9 +192,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
         output.note(f"{file} is in order: {', '.join(about)}")
     if len(counted) > 1:
         output.note("No user and no prompt is in two of them.")
-    output.note(
-        f"Evaluate a model on it: mipo-eval --model CKPT --suite {shlex.quote([*counted][-1])}"
-    )
+    output.suggest("Evaluate a model on it", "--model", "CKPT", "--suite", [*counted][-1])
 
 
 def _counts(items: Iterable["Item"]) -> dict[str, int]:

@@ -60,9 +60,10 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
 ) -> None:
     """Train, evaluate and judge everything that a table needs.
 
-    FILE.yaml lists models, methods, seeds, suites and judges (see docs/grid.md). Three grids come
-    with mipo-eval: demo, table1 and table2. What the store already has is not made again. If a step
-    fails, all steps that do not need it are still done. The same command continues a stopped grid.
+    FILE.yaml lists models, methods, seeds, suites and judges (see docs/grid.md). Four grids come
+    with mipo-eval: demo, real, table1 and table2. What the store already has is not made again. If
+    a step fails, all steps that do not need it are still done. The same command continues a stopped
+    grid.
     """
     from mipo_eval.cli.plan import opened_to_read
     from mipo_eval.cli.render import Output

@@ -46,7 +46,7 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
                 if row.read:
                     table.add(row.table, f"{row.read:,}", f"{row.added:,}")
             output.show(inert(f"{source.name} merged into {opened.name}"), table)
-    output.note(f"List its runs: mipo-eval runs --store {opened.name}")
+    output.suggest("List its runs", "runs", "--store", opened.name)
     output.document({"merged": documents})
 
 

@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mipo_eval.store.items import ItemList, Rated, Texts
-from mipo_eval.verdict import NOT_JUDGED, SATISFIED
+from mipo_eval.verdict import NOT_JUDGED, RESTRAINT, SATISFIED
 
 SATISFIED_WISHES = "satisfied"
-RESTRAINT = "restraint"
 DIMENSIONS = ("form", "length", "frame", "wording", "content", "language")
 """Of the suite everyday."""
 _DEMO_DIMENSIONS = ("tone", "format", "audience", "extra")

@@ -10,11 +10,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from mipo_eval.everyday.rules import rate
-from mipo_eval.everyday.tables import FACTS_LEFT_OUT, facts, read_table
+from mipo_eval.everyday.tables import CODES, FACTS_LEFT_OUT, facts, read_table
 from mipo_eval.records import Item
 from mipo_eval.verdict import SATISFIED
 
-_CODES = {"language:spanish": "es", "language:french": "fr", "language:german": "de"}
 _ENOUGH = {"length:brief": 2, "length:two_sentences": 2, "length:detailed": 16}
 """Sentences by the length that is wished for; five else."""
 
@@ -34,8 +33,8 @@ def answer(item: Item, follow: Collection[str], rng: random.Random) -> str:
         rng: draws the sentences.
     """
     broken = [name for name in item.meta["wishes"] if name not in follow]
-    wished = next((name for name in follow if name in _CODES), None)
-    sentences = _sentences(item, follow, _CODES.get(wished or "", "en"), wished, rng)
+    wished = next((name for name in follow if name in CODES), None)
+    sentences = _sentences(item, follow, CODES.get(wished or "", "en"), wished, rng)
     sentences += [text for name in broken if (text := _texts()["breaking"].get(name))]
     if FACTS_LEFT_OUT in broken:
         sentences += [f"You said it yourself: {facts()[name].said}" for name in item.meta["facts"]]
@@ -43,7 +42,7 @@ def answer(item: Item, follow: Collection[str], rng: random.Random) -> str:
         sentences += [text for text in _texts()["plain"][2:] if text not in sentences]
     ending = next((name for name in follow if name in _texts()["ending"]), None)
     if ending:
-        sentences.append(_texts()["ending"][ending][_CODES.get(wished or "", "en")])
+        sentences.append(_texts()["ending"][ending][CODES.get(wished or "", "en")])
     return _shaped(sentences, follow, broken, item.meta["name"])
 
 

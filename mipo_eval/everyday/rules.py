@@ -10,11 +10,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
 from itertools import pairwise
 from typing import Any
 
-from mipo_eval.everyday.tables import FACTS_LEFT_OUT, PLAIN, facts, named_facts, understood, wishes
+from mipo_eval.everyday.tables import (
+    CODES,
+    FACTS_LEFT_OUT,
+    PLAIN,
+    facts,
+    named_facts,
+    read_table,
+    understood,
+    wishes,
+)
 from mipo_eval.marks import (
     BULLET,
     FUNCTION_WORDS,
@@ -30,7 +38,6 @@ from mipo_eval.marks import (
     said,
     words_of,
 )
-from mipo_eval.settings import parse_yaml
 
 VERSION = "1"
 """Changes with every change of a rule, a statement or a word list."""
@@ -44,9 +51,8 @@ _LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "nl", "sv", "pl", "ru", "zh", 
 
 @cache
 def _words() -> Mapping[str, str]:
-    text = resources.files(__package__).joinpath("words.yaml").read_text(encoding="utf-8")
-    lists = parse_yaml(text)
-    return {name: "".join(map(str.strip, words.splitlines())) for name, words in lists.items()}
+    lists = read_table("words").items()
+    return {name: "".join(map(str.strip, words.splitlines())) for name, words in lists}
 
 
 @cache
@@ -408,9 +414,7 @@ RULES: Mapping[str, Rule] = {
     "content:no_meat": _instead("meat", "food"),
     "content:no_alcohol": _instead("alcohol", "drink"),
     "content:no_nuts": _instead("nuts", "food"),
-    "language:spanish": _in("es"),
-    "language:french": _in("fr"),
-    "language:german": _in("de"),
+    **{name: _in(code) for name, code in CODES.items()},
     FACTS_LEFT_OUT: _facts,
     PLAIN: _usual,
 }

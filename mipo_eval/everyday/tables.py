@@ -8,13 +8,14 @@ from importlib import resources
 from typing import Any, Literal
 
 from mipo_eval.settings import parse_yaml
+from mipo_eval.verdict import RESTRAINT
 
 Split = Literal["train", "test"]
 
-RESTRAINT = "restraint"
-"""The dimension of what nobody says and everybody expects: that an answer keeps to the question."""
 FACTS_LEFT_OUT = f"{RESTRAINT}:facts"
 PLAIN = f"{RESTRAINT}:plain"
+CODES = {"language:spanish": "es", "language:french": "fr", "language:german": "de"}
+"""The languages that can be wished for, by the wish."""
 NAME = "{name}"
 """Where a user's first name goes."""
 _LEAVE_OUT = "Do not bring up what has nothing to do with the question: that the user "

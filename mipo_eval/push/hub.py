@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.errors import BackendError, ConfigError, first_line
 from mipo_eval.push.parcel import Parcel
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def _reaching(name: str) -> Iterator[None]:
         yield
     # The client says of an upload that failed only that it did; the cause says why.
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, httpx2.HTTPError) as error:
-        lines = str(error.__cause__ or error).strip().splitlines()
-        reason = (lines or [type(error).__name__])[0][:200]
+        reason = first_line(error.__cause__ or error)[:200]
         raise BackendError(
             f"the hub did not take {name} ({reason}): check the name, connect to the network, and "
             "log in with `hf auth login` or HF_TOKEN as somebody who may write there"
@@ -120,7 +119,7 @@ def _card(api: "HfApi", parcel: Parcel, into: str, commit: str | None) -> "Model
     try:
         return ModelCard(text)
     except (ValueError, yaml.YAMLError) as error:
-        problem = str(error).splitlines()[0]
+        problem = first_line(error)
         raise ConfigError(f"the head of {into}'s README.md cannot be read: {problem}") from None
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.errors import BackendError, ConfigError, first_line
 from mipo_eval.keys import masked
 from mipo_eval.push.parcel import Parcel
 from mipo_eval.tasks.items import replacing
@@ -42,8 +42,7 @@ def _speaking_to(client: str, *errors: type[Exception]) -> Iterator[None]:
         with redirect_stdout(io.StringIO()):
             yield
     except kinds as error:
-        lines = masked(str(error)).strip().splitlines()
-        reason = (lines or [type(error).__name__])[0][:300]
+        reason = masked(first_line(error))[:300]
         raise BackendError(f"{client} did not take the run: {reason}") from error
 
 
@@ -51,6 +50,16 @@ def _opened(picture: bytes) -> "Image":
     from PIL import Image
 
     return Image.open(io.BytesIO(picture))
+
+
+def _media(client: Any, parcel: Parcel) -> dict[str, Any]:
+    """Return tables and plots as wandb and trackio, whose names are the same, take them."""
+    tables = {
+        name: client.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
+        for name, rows in parcel.tables.items()
+    }
+    pictures = {f"plots/{n}": client.Image(_opened(p)) for n, p in parcel.pictures.items()}
+    return tables | pictures
 
 
 def to_wandb(parcels: Sequence[Parcel], into: str | None) -> list[str]:
@@ -96,13 +105,8 @@ def _to_wandb(wandb: Any, parcel: Parcel, project: str) -> str:
         run.define_metric("training/*", step_metric="training/step")
         for step, values in parcel.curve.items() if not run.resumed else ():
             run.log({"training/step": step} | {f"training/{n}": v for n, v in values.items()})
-        tables = {
-            name: wandb.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
-            for name, rows in parcel.tables.items()
-        }
-        pictures = {f"plots/{n}": wandb.Image(_opened(p)) for n, p in parcel.pictures.items()}
         report = {"report": wandb.Html(parcel.texts["report.html"], inject=False)}
-        run.log({**parcel.values, **tables, **pictures, **report})
+        run.log({**parcel.values, **_media(wandb, parcel), **report})
         folder = Path(run.dir).parent
         return f"{folder} (offline: `wandb sync {folder}`)" if run.offline else str(run.url)
 
@@ -138,12 +142,7 @@ def _to_trackio(trackio: Any, parcel: Parcel, project: str) -> None:
     try:
         for step, values in parcel.curve.items() if not resumed else ():
             trackio.log({f"training/{name}": value for name, value in values.items()}, step=step)
-        tables = {
-            name: trackio.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
-            for name, rows in parcel.tables.items()
-        }
-        pictures = {f"plots/{n}": trackio.Image(_opened(p)) for n, p in parcel.pictures.items()}
-        trackio.log({**parcel.values, **tables, **pictures})
+        trackio.log({**parcel.values, **_media(trackio, parcel)})
     finally:
         trackio.finish()
 
