@@ -26,6 +26,7 @@ METRICS = (
     "tie_rate",
     "satisfied",
     "restraint",
+    "followed",
     "rating_mean",
     "accuracy",
     "response_tokens",

@@ -402,6 +402,7 @@ def _rank(cell: "Cell") -> str:
 
 def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> "list[Text]":
     from mipo_eval.cli.render import inert
+    from mipo_eval.evaluation.wishes import SATISFIED_WISHES
 
     warnings = [f"[{number}] made differently: {how}" for how, number in marks.items()]
     for row in section.rows:
@@ -423,6 +424,11 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
         )
     if any(cell.std is not None for cell in cells):
         told.append("value: mean \u00b1 standard deviation over seeds.")
+    if section.metric == SATISFIED_WISHES:
+        told.append(
+            "A response that brings up what does not belong satisfies no wish; --metric followed "
+            "counts the wishes alone, --metric restraint the responses that leave it out."
+        )
     if published:
         told.append(f"{PUBLISHED} published (arXiv 2603.19294), from other runs and judge calls.")
     return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in told]

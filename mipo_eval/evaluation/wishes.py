@@ -4,7 +4,9 @@ Items of suites that are rated by rule say what each of their preferences is, in
 `meta["wishes"]`: "form:bullets", "restraint:facts". The dimension before the colon is what shares
 are also told by. `restraint` is what nobody states and everybody expects, such as to leave out what
 has nothing to do with the question. A wish counts as satisfied if it is rated 4 or 5 in a response
-that keeps restraint: so whoever drags everything in that is known of a user satisfies nobody.
+that keeps restraint: so whoever drags everything in that is known of a user satisfies nobody. Which
+wishes are followed whether restraint is kept or not has a number of its own: it tells models apart
+that keep none.
 """
 
 import math
@@ -16,12 +18,14 @@ from mipo_eval.store.items import ItemList, Rated, Texts
 from mipo_eval.verdict import NOT_JUDGED, RESTRAINT, SATISFIED
 
 SATISFIED_WISHES = "satisfied"
+FOLLOWED = "followed"
 DIMENSIONS = ("form", "length", "frame", "wording", "content", "language")
 """Of the suite everyday."""
 _DEMO_DIMENSIONS = ("tone", "format", "audience", "extra")
 WISHED = (
     SATISFIED_WISHES,
     RESTRAINT,
+    FOLLOWED,
     *(f"{SATISFIED_WISHES}_{name}" for name in (*DIMENSIONS, *_DEMO_DIMENSIONS)),
 )
 """Metrics of items that say what their preferences are."""
@@ -65,7 +69,7 @@ def wishes_met(
 
 def _counts(metric: str, name: str) -> bool:
     dimension = name.partition(":")[0]
-    if metric == SATISFIED_WISHES:
+    if metric in {SATISFIED_WISHES, FOLLOWED}:
         return dimension != RESTRAINT
     return metric in {dimension, f"{SATISFIED_WISHES}_{dimension}"}
 
@@ -80,4 +84,5 @@ def _value(metric: str, names: Sequence[str], ratings: Sequence[int | None]) -> 
     if metric == RESTRAINT:
         return 100.0 * kept
     counted = [ok for name, ok in zip(names, met, strict=True) if _counts(metric, name)]
-    return 100.0 * kept * sum(counted) / len(counted)
+    credit = kept or metric == FOLLOWED
+    return 100.0 * credit * sum(counted) / len(counted)

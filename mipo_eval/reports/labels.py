@@ -22,6 +22,7 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "grade_mean": ("mean grade", 2),
     "satisfied": ("satisfied preferences (%)", 1),
     "restraint": ("restraint: nothing dragged in (%)", 1),
+    "followed": ("wishes followed, restraint or not (%)", 1),
     **{
         f"satisfied_{dimension}": (f"satisfied: {told} (%)", 1)
         for dimension, told in {

@@ -81,6 +81,10 @@ def test_who_personalizes_everything_does_not_look_best(
     assert 30 < found["follows every second"]["satisfied"] < 80
     for worst in ("drags everything in", "heaps all marks"):
         assert max(found[worst]["satisfied"], found[worst]["restraint"]) < 2, worst
+    assert found["drags everything in"]["followed"] > 50  # told apart from who follows nothing, too
+    assert found["heaps all marks"]["followed"] < 2
+    for name in METHODS.keys() - {"drags everything in"}:
+        assert found[name]["followed"] == pytest.approx(found[name]["satisfied"]), name
     (score,) = [one for one in results["follows nothing"].scores if one.name == "satisfied"]
     assert (score.n, dict(score.unscored_reasons)) == (60, {})
     assert score.ci95 is not None
@@ -89,7 +93,7 @@ def test_who_personalizes_everything_does_not_look_best(
     with Store.open(store_url()) as store:
         sections = leaderboard(store, LeaderboardQuery())
         key = find_judge(store, "checker").key
-        for metric in ("satisfied", "restraint", "satisfied_form", "satisfied_language"):
+        for metric in ("satisfied", "restraint", "followed", "satisfied_form"):
             assert_like_stored(store, list_runs(store), metric, key)
     (section,) = [section for section in sections if section.judge]
     assert section.metric == "satisfied"
