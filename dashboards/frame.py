@@ -22,7 +22,7 @@ from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run
 from mipo_eval.reports.names import RowRule, model_label, read_rows
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import EmptyStoreError, Store
 from mipo_eval.store.items import has_items
 from mipo_eval.store.runs import results_version
 from mipo_eval.store.tallies import in_flight
@@ -139,7 +139,7 @@ def _opened(url: str, inode: int) -> Store:
 
 
 def open_board() -> Board | None:
-    """Return the store of this server, or None while there is no file.
+    """Return the store of this server, or None while there is no file, or nothing in it.
 
     Raises:
         MipoEvalError: there is one, but it cannot be read.
@@ -151,7 +151,10 @@ def open_board() -> Board | None:
         if not path.is_file():
             return None
         inode = path.stat().st_ino
-    store = _opened(url, inode)
+    try:
+        store = _opened(url, inode)
+    except EmptyStoreError:
+        return None
     return Board(store, store.version(), results_version(store))
 
 

@@ -104,19 +104,23 @@ def _given(options: tuple[str, ...], name: str) -> bool:
 def _check(store: str, *, named: bool) -> None:
     """Open the store once, so that what is wrong with it is said here and not on every page.
 
-    The default store may be missing: the board then waits for the first run.
+    The default store may be missing, and any may be empty: the board then waits for the first run.
 
     Raises:
         MipoEvalError: it cannot be opened.
     """
-    from mipo_eval.store.engine import Store
+    from mipo_eval.store.engine import EmptyStoreError, Store
 
     if named or "://" in store or Path(store).exists():
-        Store.open(store, mode="read").close()
+        try:
+            Store.open(store, mode="read").close()
+        except EmptyStoreError as error:
+            so_far = str(error)
+        else:
+            return
     else:
-        click.echo(
-            f"There is no store at {store} yet. The board waits for its first run.", err=True
-        )
+        so_far = f"there is no store at {store} yet"
+    click.echo(f"{so_far[0].upper()}{so_far[1:]}. The board waits for its first run.", err=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Opening a store, its transactions, and its errors."""
 
 import json
-import math
-import os
 import sqlite3
 import time
 import zlib
@@ -19,8 +17,9 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mipo_eval import __version__
-from mipo_eval.errors import ConfigError, StoreError
-from mipo_eval.keys import clean_text, masked
+from mipo_eval.errors import StoreError
+from mipo_eval.keys import clean_text
+from mipo_eval.store.database import check_encoding, connected
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
 from mipo_eval.store.tables import metadata, passing, schema_info
 
@@ -33,7 +32,6 @@ _LOOK_AGAIN = 0.25
 _PASSES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
 """What PostgreSQL calls errors that the same transaction need not meet again: a deadlock, or that
 it shuts down or starts."""
-_BUSY_TIMEOUT_MS = 60_000
 _SAMPLE = 20_000
 _EMPTY_LOG = "pragma wal_checkpoint(truncate)"
 _KEYS = 500
@@ -75,6 +73,10 @@ def sample_below(total: int) -> str | None:
     Keys are digests, so the rows below one are a sample, and the same whenever it is drawn.
     """
     return None if total <= _SAMPLE else f"{max(1, 16**4 * _SAMPLE // total):04x}"
+
+
+class EmptyStoreError(StoreError):
+    """A database to be read has no tables yet: what is written to it first makes them."""
 
 
 class ConnectionLostError(StoreError):
@@ -132,10 +134,11 @@ class Store:
 
         Raises:
             ConfigError: `url` is neither a file nor a URL of SQLite or PostgreSQL.
+            EmptyStoreError: there is a database, to be read, with nothing in it.
             StoreError: the store cannot be opened, is not ours, is of a newer version, or of an
                 earlier one and cannot be written.
         """
-        engine, name = _engine(url, mode)
+        engine, name = connected(url, mode)
         store = cls(engine, name)
         try:
             if mode == "write":
@@ -341,6 +344,7 @@ class Store:
                 return old
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} contains other tables: use another --store")
+            check_encoding(connection, self.name)
             _create_tables(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
@@ -348,7 +352,10 @@ class Store:
 
     def _checked_version(self) -> int:
         with self.read() as connection:
-            if not sa.inspect(connection).has_table(schema_info.name):
+            inspector = sa.inspect(connection)
+            if not inspector.has_table(schema_info.name):
+                if not inspector.get_table_names():
+                    raise EmptyStoreError(f"{self.name} is empty: nothing was stored in it yet")
                 raise StoreError(f"{self.name} is not a mipo-eval store: use another --store")
             version = schema_version(connection)
         if version > LATEST:
@@ -397,104 +404,8 @@ def _bounds(table: sa.Table) -> Mapping[str, int | None]:
     return found
 
 
-def _json_text(value: Any) -> str:
-    """Return JSON, which has no NaN and no infinity: null stands for them, as PostgreSQL wants."""
-    try:
-        return json.dumps(value, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(own) for name, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _advice(text: str) -> str:
     for sign, remedy in _SQLITE_REMEDY.items():
         if sign in text:
             return remedy
     return f"failed: {' '.join(text.split())}"
-
-
-def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
-    if "://" not in url:
-        return _sqlite_engine(Path(url), mode)
-    try:
-        parsed = sa.make_url(url)
-    except (exc.ArgumentError, ValueError):  # the latter for a port that is no number
-        shown = masked(url)
-        raise ConfigError(f"--store {shown!r} is not a file and not a database URL") from None
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return _sqlite_engine(Path(parsed.database), mode)
-    if parsed.get_backend_name() != "postgresql":
-        raise ConfigError(
-            f"--store {parsed.render_as_string(hide_password=True)!r}: only SQLite files and "
-            "PostgreSQL URLs (postgresql+psycopg://user@host/name) can be a store"
-        )
-    try:
-        # A connection that was lost while nobody used it is replaced before somebody does.
-        driver = parsed.set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(driver, json_serializer=_json_text, pool_pre_ping=True)
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"
-        ) from None
-    return engine, masked(parsed.render_as_string(hide_password=True))
-
-
-def _place(path: Path, mode: str) -> str:
-    """Return the URI of a file that can be a store; a new one is for its owner's eyes only."""
-    if path.is_dir():
-        raise StoreError(f"the store {path} is a folder: name a file in it with --store")
-    if mode == "read" and not path.exists():
-        raise StoreError(
-            f"there is no store at {path}: run `mipo-eval demo` or an evaluation first, "
-            "or name another with --store"
-        )
-    if not path.parent.is_dir():
-        raise StoreError(f"the store {path} cannot be created: there is no folder {path.parent}")
-    if mode == "write":
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        return f"{path.absolute().as_uri()}?mode=rwc"
-    log = path.with_name(f"{path.name}-wal")
-    frozen = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
-    # SQLite reads a file in WAL mode with the help of another beside it, which it cannot make on a
-    # read-only disk. Nobody can write there either, so it may take the file as it is.
-    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if frozen else ''}"
-
-
-def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
-    try:
-        uri = _place(path, mode)
-    except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
-        reason = getattr(error, "strerror", None) or error
-        raise StoreError(f"the store {str(path)[:80]!r} cannot be opened: {reason}") from None
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(uri, uri=True, check_same_thread=False)
-
-    # SQLAlchemy cannot pass a file name with a question mark on; sqlite3 takes it as a URI.
-    engine = sa.create_engine(
-        "sqlite://", creator=connect, poolclass=sa.QueuePool, json_serializer=_json_text
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")
-        if mode == "write":
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        # A writer that starts as a reader can fail to become one; asking at once waits instead.
-        writes = connection.get_execution_options().get("mipo_write", False)
-        connection.exec_driver_sql("begin immediate" if writes else "begin deferred")
-
-    return engine, str(path)

@@ -45,13 +45,13 @@ def test_rows_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]
     assert "--rows" in _fails(capsys, "--rows", "nowhere.yaml")
 
 
-@pytest.mark.parametrize("existing", [True, False])
-def test_it_serves_under_a_base_path_with_options_of_streamlit(
-    tmp_path: Path, existing: bool
-) -> None:
+@pytest.mark.parametrize("so_far", ["made", "empty", "missing"])
+def test_it_serves_under_a_base_path_with_options_of_streamlit(tmp_path: Path, so_far: str) -> None:
     store = tmp_path / "store.db"
-    if existing:
+    if so_far == "made":
         Store.open(str(store)).close()
+    elif so_far == "empty":
+        store.touch()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mipo_eval", "board", f"--server.port={port}"]
@@ -71,5 +71,6 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
     assert "Collecting usage statistics" not in said
     assert "external IP" not in said  # which would have been asked for elsewhere
     assert f"URL: http://localhost:{port}/eval/board" in said
-    assert ("The board waits for its first run" in said) != existing
-    assert store.exists() == existing  # nothing is written, not even an empty store
+    assert ("The board waits for its first run" in said) == (so_far != "made")
+    assert store.exists() == (so_far != "missing")  # nothing is written, not even an empty store
+    assert so_far != "empty" or not store.stat().st_size

@@ -103,6 +103,18 @@ def test_answers_are_remembered_until_the_store_changes(
         assert len(last.recall(list_runs)) == 2
 
 
+def test_an_empty_database_waits_for_its_first_run(
+    monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    from mipo_eval import settings
+    from mipo_eval.dashboards import frame
+
+    monkeypatch.setenv(settings.STORE, postgres_url)
+    assert frame.open_board() is None
+    Store.open(postgres_url).close()
+    assert frame.open_board() is not None
+
+
 def test_the_board_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mipo_eval import settings
     from mipo_eval.dashboards import frame

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError, StoreError
 from mipo_eval.records import Response
 from mipo_eval.store import Store
+from mipo_eval.store.engine import EmptyStoreError
 from mipo_eval.store.migrations import LATEST
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.tables import metadata, responses
+from tests.postgres import Server
 from tests.waiting import HANG
 
 
@@ -78,6 +80,35 @@ def test_reading_needs_a_store() -> None:
     with pytest.raises(StoreError, match=r"there is no store at absent\.db: run `mipo-eval demo`"):
         Store.open("absent.db", mode="read")
     assert not Path("absent.db").exists()
+
+
+def test_a_database_without_tables_is_empty_until_it_is_written(store_url: str) -> None:
+    if "://" not in store_url:
+        Path(store_url).touch()
+    for _ in range(2):  # reading it makes nothing
+        with pytest.raises(EmptyStoreError, match="is empty: nothing was stored in it yet"):
+            Store.open(store_url, mode="read")
+    Store.open(store_url).close()
+    Store.open(store_url, mode="read").close()
+
+
+def test_a_database_with_another_encoding(postgres_server: Server) -> None:
+    of = "TEMPLATE template0 LOCALE 'C'"
+    for encoding in ("SQL_ASCII", "LATIN1"):
+        postgres_server.execute(f"CREATE DATABASE {encoding} ENCODING '{encoding}' {of}")
+    try:
+        with Store.open(postgres_server.url("sql_ascii")) as store:
+            put_generation(store, "g", {"model": "žluťoučký 🐎"})
+        with Store.open(postgres_server.url("sql_ascii"), mode="read") as store:
+            query = sa.select(metadata.tables["generations"].c.spec)
+            assert store.fetch(query)[0][0] == {"model": "žluťoučký 🐎"}
+        with pytest.raises(StoreError, match=r"in LATIN1, which lacks .* `createdb --encoding"):
+            Store.open(postgres_server.url("latin1"))
+        with pytest.raises(EmptyStoreError):  # and nothing was left in it
+            Store.open(postgres_server.url("latin1"), mode="read")
+    finally:
+        for encoding in ("SQL_ASCII", "LATIN1"):
+            postgres_server.execute(f"DROP DATABASE {encoding} WITH (FORCE)")
 
 
 def test_a_text_file_is_not_a_store() -> None:
