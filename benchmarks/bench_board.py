@@ -33,16 +33,19 @@ _PAGES = ("Comparison", "Pairs", "Diversity", "Judges", "Run", "Label")
 _CLICK = """element => new Promise(done => {
   const app = document.querySelector('[data-testid=stApp]');
   const start = performance.now();
-  let began = false;
-  const watch = new MutationObserver(() => {
-    const state = app.dataset.testScriptState;
-    if (state !== 'notRunning') began = true;
-    else if (began) { watch.disconnect(); done((performance.now() - start) / 1000); }
-  });
-  watch.observe(app, {attributes: true});
+  let last = start;
+  const watch = new MutationObserver(() => { last = performance.now(); });
+  watch.observe(app, {attributes: true, characterData: true, childList: true, subtree: true});
+  const look = setInterval(() => {
+    const still = performance.now() - last > 1000 && element.ariaChecked === 'true';
+    if (!still || app.dataset.testScriptState !== 'notRunning') return;
+    clearInterval(look);
+    watch.disconnect();
+    done((last - start) / 1000);
+  }, 50);
   element.click();
 })"""
-"""Click, and tell the seconds until the server has drawn everything again."""
+"""Click, and tell the seconds until the page changed for the last time before a second of rest."""
 
 
 class Spent(NamedTuple):

@@ -14,6 +14,7 @@ from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.matrix import matrix
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
+from mipo_eval.dashboards.tables.comparison import OWN_BASE
 from mipo_eval.dashboards.tables.forest import forest_rows, running_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
@@ -27,7 +28,6 @@ from mipo_eval.store.judges import judge_names
 from mipo_eval.store.tallies import in_flight
 
 _NO_BASELINE = "none"
-_OWN = "the same base model with personalized prompting"
 _ALL = "all"
 _NO_JUDGE = "without a judge"
 _MODELS = 3
@@ -189,15 +189,12 @@ def _signature_name(signature: Signature) -> str:
 def _baseline(found: Section) -> str:
     """Let the reader choose what rows are compared with: a row, or one for each base model."""
     labels = leaderboard.labels(found.rows)
-    usual = comparison.default_baseline(found.rows)
-    # What one model does with its user's context is no measure of what another has learnt.
-    several = len({row.name.model for row in found.rows}) > 1
-    own = comparison.own_baselines(found.rows) if several else ()
-    options = [_NO_BASELINE, *([_OWN] if own else []), *labels]
-    default = 0 if usual is None or several else options.index(labels[usual])
+    usual = comparison.usual_comparison(found.rows)
+    chosen = labels[usual] if isinstance(usual, int) else usual or _NO_BASELINE
+    options = [_NO_BASELINE, *([OWN_BASE] if usual == OWN_BASE else []), *labels]
+    default = options.index(chosen)
     first, _ = st.columns([2, 1])
     with first:
-        default = options.index(_OWN) if own else default
         return frame.choose("Compare each row with", options, "baseline", default=default)
 
 
@@ -207,7 +204,7 @@ def _comparisons(
     if baseline == _NO_BASELINE:
         return {}
     about = (asked, baseline)
-    if baseline == _OWN:
+    if baseline == OWN_BASE:
         return board.report(comparison.against_own, found, asked.judge, about=about)
     row = leaderboard.labels(found.rows).index(baseline)
     return board.report(comparison.against, found, asked.judge, row, about=about)

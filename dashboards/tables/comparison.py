@@ -27,6 +27,8 @@ from mipo_eval.stats.paired import Comparison, compare_all
 from mipo_eval.stats.seeds import over_seeds
 from mipo_eval.store.judges import judge_names
 
+OWN_BASE = "the same base model with personalized prompting"
+"""The baseline of every row where there are several base models."""
 TOLD, NOT_TOLD = "told apart (p < 0.05, corrected)", "not told apart"
 
 
@@ -88,6 +90,20 @@ def against_own(
         own = [row for row, model in enumerate(models) if model == models[baseline]]
         made |= against(now, found, judge, baseline, own)
     return made
+
+
+def usual_comparison(rows: Sequence[Row]) -> str | int | None:
+    """Return what rows are compared with unless the reader chooses.
+
+    What one model does with its user's context is no measure of what another has learnt, so rows of
+    several base models have a baseline each.
+
+    Returns:
+        `OWN_BASE`, or the place of the row that is everybody's baseline; None: nothing.
+    """
+    if len({row.name.model for row in rows}) > 1:
+        return OWN_BASE if own_baselines(rows) else None
+    return default_baseline(rows)
 
 
 def own_baselines(rows: Sequence[Row]) -> tuple[int, ...]:

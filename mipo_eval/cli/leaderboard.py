@@ -184,18 +184,23 @@ def _show_sections(
 
 def _answers(now: "Snapshot", section: "Section", failings: Sequence[str]) -> dict[str, str]:
     """Return by task, in one sentence, who wins, by how much, and whether that is sure."""
-    from mipo_eval.dashboards.tables.comparison import against, against_own, default_baseline
+    from mipo_eval.dashboards.tables.comparison import (
+        OWN_BASE,
+        against,
+        against_own,
+        usual_comparison,
+    )
     from mipo_eval.dashboards.tables.headline import headline, short_names
 
     short = next((made.parts.get("judge_key") for made in section.signatures.values()), None)
     judge = next((one.key for one in now.judges if short and one.key.startswith(short)), None)
-    place, called = default_baseline(section.rows), None
-    if len({row.name.model for row in section.rows}) > 1:
-        pairs, called = against_own(now, section, judge), "its own base model"
-    elif place is not None:
-        pairs, called = against(now, section, judge, place), short_names(section.rows)[place]
+    usual = usual_comparison(section.rows)
+    if usual == OWN_BASE:
+        pairs, called = against_own(now, section, judge), OWN_BASE
+    elif isinstance(usual, int):
+        pairs, called = against(now, section, judge, usual), short_names(section.rows)[usual]
     else:
-        pairs = {}
+        pairs, called = {}, None
     return {task: headline(section, task, pairs, called, failings) for task in section.tasks}
 
 

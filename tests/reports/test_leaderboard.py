@@ -176,7 +176,7 @@ def test_tables_fit_eighty_columns(
     monkeypatch.setenv("COLUMNS", "80")
     Path("rows.yaml").write_text(ROWS)
     for argv, said in (
-        ([], "No method is shown to beat its own base model;"),
+        ([], "No method is shown to beat the same base model with personalized prompting;"),
         (["--rows", "rows.yaml"], "MIPO leads with 91.7 %: +8"),
     ):
         assert main(["leaderboard", *argv]) == 0
