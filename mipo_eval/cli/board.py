@@ -115,12 +115,12 @@ def _check(store: str, *, named: bool) -> None:
         try:
             Store.open(store, mode="read").close()
         except EmptyStoreError as error:
-            so_far = str(error)
+            so_far = f"The store {error}"
         else:
             return
     else:
-        so_far = f"there is no store at {store} yet"
-    click.echo(f"{so_far[0].upper()}{so_far[1:]}. The board waits for its first run.", err=True)
+        so_far = f"There is no store at {store} yet"
+    click.echo(f"{so_far}. The board waits for its first run.", err=True)
 
 
 if __name__ == "__main__":
