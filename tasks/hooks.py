@@ -181,11 +181,14 @@ def question_document(item: Item, form: QuestionForm, wording: Wording | None = 
 
 
 def score_reply(doc: Document, results: list[str]) -> dict[str, float]:
-    """Return accuracy and the rate of replies without a readable answer, for one question."""
+    """Return accuracy and the rate of replies without a readable answer, for one question, 0-1.
+
+    So lm-eval shows them as it shows its own; in the store and on the board they are percent.
+    """
     grading = grade(Item.model_validate_json(doc["item"]), results[0])
     return {
-        "accuracy": 100.0 * (grading == "right"),
-        "unextracted_rate": 100.0 * (grading == "unextracted"),
+        "accuracy": float(grading == "right"),
+        "unextracted_rate": float(grading == "unextracted"),
     }
 
 
@@ -201,8 +204,8 @@ def score_likelihoods(doc: Document, results: list[tuple[float, bool]]) -> dict[
     by_length = int(np.argmax(logprobs / np.maximum(lengths, 1)))
     conditional = "answer_entropy_correct" if outcome.correct else "answer_entropy_wrong"
     return {
-        "accuracy": 100.0 * outcome.correct,
-        "accuracy_norm": 100.0 * (by_length == doc["gold"]),
+        "accuracy": float(outcome.correct),
+        "accuracy_norm": float(by_length == doc["gold"]),
         "answer_entropy": outcome.entropy,
         conditional: outcome.entropy,
         "brier": outcome.brier,

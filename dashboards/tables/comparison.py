@@ -14,13 +14,14 @@ from mipo_eval.dashboards.markup import label, number
 from mipo_eval.dashboards.tables.headline import short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.evaluation.outcomes import ENDS, has_values
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.agreement import agreements
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section, by_seed, luck
 from mipo_eval.reports.margins import margin_text
 from mipo_eval.reports.strengths import suite_strengths
+from mipo_eval.signature import NOTHING
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.stats.margin import within
 from mipo_eval.stats.paired import Comparison, compare_all
@@ -59,12 +60,11 @@ def row_values(
         metric: another than the leaderboard's.
     """
     runs = {run.run_id: run for row in found.rows for c in row.cells.values() for run in c.runs}
-    made = found.signatures.values() if metric in {None, found.metric} else ()
-    metric = metric or found.metric
-    if not has_values(metric, judge, made) or not runs:
-        return {}
+    own_metric = metric in {None, found.metric}
+    made = found.signatures if own_metric else dict.fromkeys(found.tasks, NOTHING)
+    sheets = now.outcomes.of_scores(tuple(runs.values()), metric or found.metric, judge, made)
     values = {}
-    for sheet in now.outcomes.sheets(tuple(runs.values()), metric, judge):
+    for sheet in sheets.values() if runs else ():
         place = {run.run_id: column for column, run in enumerate(sheet.runs)}
         columns = {}
         for index, row in enumerate(found.rows):

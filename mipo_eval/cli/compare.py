@@ -40,10 +40,10 @@ METRICS = (
 @click.option("--baseline", metavar="RUN", help="Compare the other runs with this run only.")
 @click.option(
     "--metric",
-    type=click.Choice(METRICS),
     metavar="M",
-    help=f"What to compare: {', '.join(METRICS)}. Default: win_rate if a judge has rated the runs, "
-    "otherwise accuracy.",
+    help=f"What to compare: {', '.join(METRICS)}, or what another tool scored, such as acc of "
+    "lm-eval. Default: win_rate if a judge has rated the runs, otherwise accuracy; of imported "
+    "runs, what their file has.",
 )
 @options.margin_option
 @click.option(

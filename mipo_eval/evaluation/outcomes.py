@@ -5,7 +5,7 @@ What needs no judge (lengths, accuracy, answer entropies) is measured here.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.graded import graded, grader
 from mipo_eval.evaluation.wishes import NO_WISH, WISHED, Ratings, wishes_met
 from mipo_eval.metrics.aggregate import SPANS
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
@@ -233,26 +234,54 @@ class Outcomes:
 
         Args:
             runs: whose items; they may have different item lists.
-            metric: one of `METRICS`.
-            judge_key: whose ratings; needed by the metrics of `JUDGED`.
+            metric: one of `METRICS`, or what another tool's grades are called.
+            judge_key: whose ratings or grades; needed by the metrics of `JUDGED`.
 
         Raises:
             ConfigError: the metric has no value per item, or needs a judge and none is named.
         """
-        if metric not in METRICS:
+        grades = "imported" in self.specs.get(judge_key or "", {}) and metric not in ENDINGS
+        if metric not in METRICS and not grades:
             raise ConfigError(
                 f"{metric} has no value per item; these metrics have one: {', '.join(METRICS)}"
             )
         if metric in JUDGED and judge_key is None:
             raise ConfigError(f"{metric} needs a judge: name one with --judge")
-        judge = judge_key if metric in JUDGED else None
+        judge = judge_key if metric in JUDGED or grades else None
         key = (metric, judge, tuple(run.run_id for run in runs))
         if key not in self._sheets:
             self._sheets[key] = self._made(runs, metric, judge)
         return self._sheets[key]
 
+    def of_scores(
+        self,
+        runs: Sequence[Run],
+        metric: str,
+        judge_key: str | None,
+        signatures: Mapping[str, Signature],
+    ) -> dict[str, Sheet]:
+        """Return, by task, the values behind stored numbers; nothing for those without any.
+
+        Args:
+            runs: whose numbers.
+            metric: their name.
+            judge_key: whose ratings; an imported judge has no key, and its numbers no values.
+            signatures: of the numbers, by task.
+        """
+        found = {}
+        for task, signature in signatures.items():
+            key = grader(metric, signature, self.specs) if metric not in JUDGED else judge_key
+            # What another tool checked is not checked again: its items do not say how.
+            foreign = key is None and metric in CHECKED and "source" in signature.parts
+            if key is None and (metric in JUDGED or metric not in METRICS or foreign):
+                continue
+            sheets = {sheet.task: sheet for sheet in self.sheets(runs, metric, key)}
+            if task in sheets:
+                found[task] = sheets[task]
+        return found
+
     def _made(self, runs: Sequence[Run], metric: str, judge: str | None) -> list[Sheet]:
-        if judge is not None:
+        if judge is not None and metric in JUDGED:
             self._read(runs, judge)
         sheets: dict[str, list[_Part]] = {}
         for run in runs:
@@ -317,10 +346,11 @@ class Outcomes:
 
     def rates(self, judge: str) -> bool:
         """Whether a judge gives ratings; else it chooses between a response and the reference."""
-        return not chooses(self._specs.get(judge, {}))
+        return not chooses(self.specs.get(judge, {}))
 
     @cached_property
-    def _specs(self) -> Mapping[str, Mapping[str, Any]]:
+    def specs(self) -> Mapping[str, Mapping[str, Any]]:
+        """What is known of each judge, by key."""
         return {judge.key: judge.spec for judge in list_judges(self._store)}
 
     def _read(self, runs: Sequence[Run], judge: str) -> None:
@@ -366,6 +396,9 @@ class Outcomes:
         if judge is None:
             found = measured(self._store, run, metric)
             return Column(found.values, found.why, None)
+        if metric not in JUDGED:
+            found = graded(self._store, run, judge, metric)
+            return Column(found.values, found.why, None)
         if metric == "rating_mean":
             return self._means(run, listed, judge)
         if metric in WISHED:
@@ -384,20 +417,6 @@ class Outcomes:
         means = np.full(len(own.values), np.nan)
         np.divide(own.values, listed.wanted, out=means, where=listed.wanted > 0)
         return Column(means, own.why, None)
-
-
-def has_values(metric: str, judge_key: str | None, signatures: Iterable[Signature] = ()) -> bool:
-    """Return whether a metric has a value per item.
-
-    Args:
-        metric: its name.
-        judge_key: whose ratings; an imported judge has no key, and its numbers no values.
-        signatures: of the stored numbers. What another tool checked is not checked again: its
-            items do not say how.
-    """
-    if metric in CHECKED and any("source" in signature.parts for signature in signatures):
-        return False
-    return metric in METRICS and (judge_key is not None or metric not in JUDGED)
 
 
 class Against(NamedTuple):

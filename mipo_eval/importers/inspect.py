@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
+from mipo_eval.evaluation.graded import unit
 from mipo_eval.importers.archive import read_members
 from mipo_eval.importers.base import (
     Imported,
@@ -27,7 +28,6 @@ from mipo_eval.importers.base import (
     signed,
     told,
 )
-from mipo_eval.importers.lm_eval import unit
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
 from mipo_eval.rows import FileRow, cleaned, parse

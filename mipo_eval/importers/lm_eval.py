@@ -10,12 +10,13 @@ group says in its own entry over how many samples it is. An unknown number of sa
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
+from mipo_eval.evaluation.graded import unit
 from mipo_eval.importers.base import (
     Imported,
     ItemRecord,
@@ -38,8 +39,6 @@ from mipo_eval.signature import join
 SOURCE = "lm_eval"
 _RESULTS = re.compile(r"results_(?P<time>.+)")
 _SAMPLES = re.compile(r"(?:.*_)?samples_(?P<task>.+)_(?P<time>[^_]*\d{2}[-T:].*)")
-_SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
-"""Metrics of this project's tasks that are 0-1 in lm-eval's files and percent in the store."""
 _OF_SAMPLE = frozenset(
     ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
      "doc_hash", "prompt_hash", "target_hash")
@@ -49,6 +48,11 @@ _OF_CONFIG = ("model_args", "limit", "gen_kwargs", "batch_size", "num_fewshot")
 _OF_DOCUMENT = ("n-shot", "date", "git_hash", "lm_eval_version", "system_instruction_sha",
                 "chat_template_sha", "fewshot_as_multiturn")  # fmt: skip
 _ADAPTERS = ("peft", "delta")
+_ASKED = ("passage", "context", "article", "premise", "question", "question_stem", "query",
+          "problem", "instruction", "input", "prompt", "goal", "sentence", "ctx",
+          "hypothesis")  # fmt: skip
+"""Fields of a document that say what is asked, in the order in which they are read."""
+_CHOICES = ("choices", "options", "endings")
 
 
 def is_ours(row: FileRow) -> bool:
@@ -149,10 +153,12 @@ def _run(
     )
     entries: dict[str, ItemRecord] = {}
     for task, rows in samples.items():
+        # What is no number in any sample, such as a pair that is added up, is no grade of one.
+        numbers = {name for row in rows for name, value in _metrics(row).items() if _number(value)}
         for row in rows:
             made = _entry(task, run.told, row)
             made = entries.setdefault(made.item.key, made)
-            if not _grade(run, row, made):
+            if not _grade(run, row, made, numbers):
                 imported.left_out["a sample without a score"] += 1
     # A task may be sampled twice, as with repeats: the last value of an item counts.
     run.grades = list({(g.judge_key, g.item_key): g for g in run.grades}.values())
@@ -162,17 +168,26 @@ def _run(
     return run
 
 
-def _grade(run: RunRecord, row: FileRow, made: ItemRecord) -> bool:
-    """Add what a sample scored; False when there is not one number in it."""
+def _metrics(row: FileRow) -> dict[str, Any]:
+    """Return what a sample scored, by metric."""
     names = row.data.get("metrics")
     if not isinstance(names, list):
         names = [name for name in row.data if name not in _OF_SAMPLE]
-    values = {str(name): row.data.get(str(name)) for name in names}
-    numbers = {name: float(v) for name, v in values.items() if isinstance(v, int | float)}
-    for name in values:
+    return {str(name): row.data.get(str(name)) for name in names}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _grade(run: RunRecord, row: FileRow, made: ItemRecord, wanted: Collection[str]) -> bool:
+    """Add what a sample scored by these metrics; False when there is not one number in it."""
+    values = {name: value for name, value in _metrics(row).items() if name in wanted}
+    for name, value in values.items():
         judge = JudgeRecord(SOURCE, f"{name},{row.data.get('filter') or 'none'}")
-        run.grade(judge, made, numbers.get(name), "no value in the sample")
-    return bool(numbers)
+        number = float(value) if _number(value) else None
+        run.grade(judge, made, number, "no value in the sample")
+    return any(map(_number, values.values()))
 
 
 def _entry(task: str, answers: str, row: FileRow) -> ItemRecord:
@@ -183,7 +198,7 @@ def _entry(task: str, answers: str, row: FileRow) -> ItemRecord:
     target = row.data.get("target")
     item = Item(
         item_id=f"{task}-{row.name('doc_id')}",
-        prompt=prompt,
+        prompt=_question(part(row.data.get("doc"))) or prompt,
         reference=None if target is None or not str(target).strip() else str(target),
         meta={"doc_hash": row.data.get("doc_hash")},
     )
@@ -194,9 +209,19 @@ def _entry(task: str, answers: str, row: FileRow) -> ItemRecord:
     return entry(task, item, said, stand_in=answers)
 
 
-def unit(metric: str) -> float:
-    """Return how much larger a number is in the store than in lm-eval's files."""
-    return 100.0 if metric in _SHARES else 1.0
+def _question(doc: Mapping[str, Any]) -> str:
+    """Return what a document asks; "" where none of its fields is known to say so.
+
+    Not the prompt that was made of it: that has the examples and the model's own chat template, and
+    the same question to two models would not be the same item.
+    """
+    asked = [doc[name] for name in _ASKED if isinstance(doc.get(name), str) and doc[name].strip()]
+    choices = next((doc[name] for name in _CHOICES if doc.get(name)), None)
+    texts = part(choices).get("text", choices)
+    if asked and isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+        missing = [text for text in texts if not any(text in question for question in asked)]
+        asked += [f"- {text}" for text in missing]
+    return "\n".join(asked)
 
 
 def _scores(results: FileRow, entries: Sequence[ItemRecord]) -> list[Score]:

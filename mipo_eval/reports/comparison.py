@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, Outcomes, Sheet
+from mipo_eval.evaluation.graded import GRADE_MEAN, grader
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, METRICS, Outcomes, Sheet
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.equal_length import (
@@ -82,7 +83,8 @@ class ComparisonQuery:
     """What is to be compared, and how."""
 
     metric: str | None = None
-    """Default: the win rate where a judge has rated, accuracy elsewhere."""
+    """Default: the win rate where a judge has rated, accuracy elsewhere, and what another tool
+    scored where the runs were imported."""
     judge: str | None = None
     ties: Ties = "win"
     baseline: str | None = None
@@ -112,9 +114,14 @@ def compare_runs(
     """
     runs, base = _runs(store, names, wanted.baseline)
     scores = {run.run_id: get_scores(store, run.run_id) for run in runs}
-    metric = _metric(wanted, scores)
-    judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
     outcomes = Outcomes(store)
+    graders = _graders(outcomes.specs, scores, wanted)
+    metric = _metric(wanted, scores, graders)
+    judge: StoredJudge | None = None
+    if metric in JUDGED:
+        judge = _judge(store, wanted.judge, scores)
+    elif metric in graders:
+        judge = find_judge(store, graders[metric])
     labels = run_labels(runs, trained_rules(list_trainings(store)))
     shared, left_out = _sheets(outcomes, runs, metric, judge)
     if base and base.run_id in left_out:
@@ -136,13 +143,13 @@ def compare_runs(
         )
         if wanted.growing:
             pairs = _while_growing(pairs, sheet, names, ENDS[metric])
-        sides = _sides(sheet, names, scores, judge)
+        sides = _sides(sheet, names, scores, judge, outcomes.specs)
         made, subject = _differences(pairs, {side.label: side.signature for side in sides})
         found.append(
             TaskComparison(
                 task=sheet.task,
                 metric=metric,
-                judge=judge.label if judge else None,
+                judge=_called(judge, metric),
                 judge_failings=failings,
                 sides=sides,
                 comparisons=tuple(pairs),
@@ -156,6 +163,11 @@ def compare_runs(
             )
         )
     return found
+
+
+def _called(judge: StoredJudge | None, metric: str) -> str | None:
+    """Return what a judge is called beside a metric; lm-eval's is the metric's own."""
+    return None if judge is None or judge.name == f"{metric},none" else judge.label
 
 
 def _sheets(
@@ -240,15 +252,49 @@ def _runs(store: Store, names: Sequence[str], baseline: str | None) -> tuple[lis
     return runs, base
 
 
-def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> str:
-    if wanted.metric not in {None, "win_rate"}:
-        return str(wanted.metric)
+def _graders(
+    judges: Mapping[str, Mapping[str, Any]],
+    scores: Mapping[str, Sequence[Score]],
+    wanted: ComparisonQuery,
+) -> dict[str, str]:
+    """Return, by metric, the judge whose grades another tool's numbers are made of.
+
+    Of several (filters of lm-eval, scorers of Inspect) the first, or the one that is wanted.
+    """
+    found: dict[str, str] = {}
+    for score in (score for own in scores.values() for score in own):
+        key = grader(score.metric, score.signature, judges)
+        if key and wanted.judge in {None, judges[key].get("name"), key, short(key)}:
+            found.setdefault(score.metric, key)
+    return found
+
+
+def _metric(
+    wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]], graders: Mapping[str, str]
+) -> str:
     found = {score.metric for own in scores.values() for score in own}
+    if wanted.metric not in {None, "win_rate"}:
+        if wanted.metric not in {*METRICS, *graders}:
+            known = ", ".join(dict.fromkeys([*graders, *(m for m in METRICS if m in found)]))
+            raise ConfigError(
+                f"{wanted.metric!r} has no value for each item of these runs; "
+                f"{known or 'response_tokens'} can be compared"
+            )
+        return str(wanted.metric)
+    foreign = any("source" in s.signature.parts for own in scores.values() for s in own)
+    if graders and METRIC_NAMES["win"] not in found and not wanted.metric:
+        usual = (name for name in ("accuracy", GRADE_MEAN) if name in graders)
+        return next(usual, next(iter(graders)))
     if METRIC_NAMES["win"] in found or wanted.judge or wanted.metric:
         return METRIC_NAMES[wanted.ties]
-    for metric in ("accuracy", "satisfied", "rating_mean"):
+    for metric in () if foreign else ("accuracy", "satisfied", "rating_mean"):
         if metric in found:
             return metric
+    if foreign:
+        raise ConfigError(
+            "these runs were imported without a value for each item, so they cannot be compared "
+            "item by item: import the samples, too (lm-eval writes them with --log_samples)"
+        )
     raise ConfigError(
         "these runs have no win rate and no accuracy: judge them first, or choose another "
         "metric, such as --metric response_tokens"
@@ -303,8 +349,13 @@ def _sides(
     names: Sequence[str],
     scores: Mapping[str, Sequence[Score]],
     judge: StoredJudge | None,
+    specs: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Side, ...]:
-    wanted = short(judge.key) if judge else None
+    def is_by(score: Score) -> bool:
+        if sheet.metric in JUDGED:
+            return judge is not None and score.judge_key == short(judge.key)
+        return grader(score.metric, score.signature, specs) == (judge.key if judge else None)
+
     # What is made from verdicts when asked for is not stored: the win rate was made like it.
     stored = METRIC_NAMES["win"] if sheet.metric in DERIVED else sheet.metric
     ties = join(ties=DERIVED[sheet.metric]) if sheet.metric in DERIVED else NOTHING
@@ -320,7 +371,7 @@ def _sides(
                 (
                     score.signature.followed_by(ties)
                     for score in scores[run.run_id]
-                    if (score.task, score.name, score.judge_key) == (sheet.task, stored, wanted)
+                    if (score.task, score.name) == (sheet.task, stored) and is_by(score)
                 ),
                 None,
             ),

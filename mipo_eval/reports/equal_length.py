@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.outcomes import Outcomes, has_values
+from mipo_eval.evaluation.outcomes import Outcomes
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Run
@@ -126,11 +126,7 @@ def against_references(now: Snapshot, found: Section) -> dict[tuple[int, str], L
     key = next((made.parts.get("judge_key") for made in found.signatures.values()), None)
     judge = find_judge(now.store, key).key if key else None
     runs = {run.run_id: run for row in found.rows for c in row.cells.values() for run in c.runs}
-    if (
-        found.metric not in METRIC_NAMES.values()
-        or not runs
-        or not has_values(found.metric, judge, found.signatures.values())
-    ):
+    if found.metric not in METRIC_NAMES.values() or not runs or judge is None:
         return {}
     lists = {run.list_key for run in runs.values()}
     references = {

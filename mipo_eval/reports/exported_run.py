@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.outcomes import JUDGED, METRICS
+from mipo_eval.evaluation.graded import unit
 from mipo_eval.evaluation.score import Numbers, Snapshot
-from mipo_eval.importers.lm_eval import unit
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.records import Item, Run, Score
+from mipo_eval.records import Item, Run, Score, text_key
 from mipo_eval.reports.leaderboard import ranks
 from mipo_eval.reports.names import RowName, model_label, row_name, trained_rules
-from mipo_eval.signature import short
+from mipo_eval.signature import Signature, short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import failing_by_short_key, list_judges
 from mipo_eval.store.responses import answered
@@ -105,7 +104,7 @@ def load_run(
         text = made.response.text if made.response else None
         rated = _ratings(store, row.item_key, row.first, row.second) if text and shown > 0 else []
         shown -= bool(text)
-        given = grades.get((row.item_key, row.first), {})
+        given = grades.get((row.item_key, text_key("") if text == "" else row.first), {})
         lines = [*rated, *_in_words(said, given, names)]
         items.append(ExportedItem(made.task, made.item, text, said, given, lines))
     used = {key for made in items for key in (*made.verdicts, *made.grades)}
@@ -272,18 +271,19 @@ def tie_letters(now: Snapshot, runs: Sequence[Run]) -> Mapping[str, Mapping[Name
     """
     by_id = {run.run_id: run for run in runs}
     judges = {short(judge.key): judge.key for judge in now.judges}
-    rows: dict[tuple[str, str, str, str | None, str], dict[str, str]] = {}
+    rows: dict[tuple[str, str, str, str | None, str], dict[str, Signature]] = {}
     for run, score in now.scores:
-        if run.run_id in by_id and score.metric in METRICS and direction(score.metric):
+        if run.run_id in by_id and direction(score.metric):
             judge = judges.get(score.judge_key or "")
             key = (run.suite, score.task, score.metric, judge, score.signature.rule)
             rows.setdefault(key, {})[run.run_id] = score.signature
     letters: dict[str, dict[Named, str]] = {run_id: {} for run_id in by_id}
     for (_, task, metric, judge, _), signatures in rows.items():
-        if len(signatures) < 2 or (metric in JUDGED and judge is None):
+        if len(signatures) < 2:
             continue
-        sheets = now.outcomes.sheets([by_id[run_id] for run_id in signatures], metric, judge)
-        for sheet in (sheet for sheet in sheets if sheet.task == task):
+        alike = [by_id[run_id] for run_id in signatures]
+        made = {task: next(iter(signatures.values()))}
+        for sheet in now.outcomes.of_scores(alike, metric, judge, made).values():
             for column, rank in ranks(sheet.values, sheet).items():
                 run_id = sheet.runs[column].run_id
                 letters[run_id][task, metric, signatures[run_id]] = rank.letters

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.evaluation.outcomes import DERIVED, ENDS, Sheet, has_values
+from mipo_eval.evaluation.graded import GRADE_MEAN
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, Sheet
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
@@ -158,8 +159,10 @@ def _of_metric(scored: Scored, metric: str) -> Scored:
 
 
 def _primary(scored: Scored, ties: Ties, *, judged: bool) -> str | None:
-    found = {score.metric for _, score in scored}
-    wanted = (METRIC_NAMES[ties], "satisfied", "rating_mean") if judged else ("accuracy",)
+    found = [score.metric for _, score in scored]
+    wanted = [METRIC_NAMES[ties], "satisfied", "rating_mean"] if judged else []
+    foreign = any("source" in score.signature.parts for _, score in scored)
+    wanted += ["accuracy", GRADE_MEAN, *found] if foreign else ["accuracy"]
     return next((metric for metric in wanted if metric in found), None)
 
 
@@ -180,14 +183,11 @@ def _section(
         for task in tasks
     }
     key = judge.key if judge else None
-    sheets: dict[str, Sheet] = {}
-    if has_values(metric, key, signatures.values()):
-        runs = [run for line in lines for run in line.runs]
-        sheets = {sheet.task: sheet for sheet in now.outcomes.sheets(runs, metric, key)}
-    ranking = direction(metric) is not None
+    runs = [run for line in lines for run in line.runs]
+    sheets = now.outcomes.of_scores(runs, metric, key, signatures)
     rows: dict[int, tuple[RowName, dict[str, Cell]]] = {}
     for task in tasks:
-        groups = _groups(lines, task, apart=not ranking)
+        groups = _groups(lines, task, apart=direction(metric) is None)
         column = _Column(
             task=task,
             metric=metric,
@@ -195,7 +195,7 @@ def _section(
             sheet=sheets.get(task),
             numbers=now.numbers,
             judge=key,
-            ranked=asked.ranked and ranking,
+            ranked=asked.ranked and direction(metric) is not None,
             seed=asked.seed,
         )
         for group, cell in zip(groups, _cells(groups, column), strict=True):

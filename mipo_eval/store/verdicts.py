@@ -352,6 +352,25 @@ def get_grades(store: Store, list_key: str) -> list[Grade]:
     return [Grade(**row._mapping) for row in store.fetch(query)]
 
 
+def grades_of(store: Store, run: Run, judge_key: str) -> list[tuple[float | None, str | None]]:
+    """Return one judge's grade of each of a run's answers, or none and why, in the items' order."""
+    answer = (responses.c.item_key == item_lists.c.item_key) & (
+        responses.c.generation_key == run.generation_key
+    )
+    grade = (
+        (grades.c.judge_key == judge_key)
+        & (grades.c.item_key == item_lists.c.item_key)
+        & (grades.c.text_key == responses.c.text_key)
+    )
+    query = (
+        sa.select(grades.c.value, grades.c.reason)
+        .select_from(item_lists.outerjoin(responses, answer).outerjoin(grades, grade))
+        .where(item_lists.c.list_key == run.list_key)
+        .order_by(item_lists.c.position)
+    )
+    return [tuple(row) for row in store.fetch(query)]
+
+
 class Remark(NamedTuple):
     """What a judge said about a text, with the raw reply it was read from."""
 

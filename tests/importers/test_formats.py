@@ -204,7 +204,7 @@ def test_lm_eval_results_with_samples_are_read_once() -> None:
     assert score.ci95 == pytest.approx((0.804, 1.196))
     assert record.model == "tiny"
     (made,) = record.items
-    assert (made.item.prompt, made.text, made.task) == ("What is 2+2?", "It is 4", "gsm8k")
+    assert (made.item.prompt, made.text, made.task) == ("2+2?", "It is 4", "gsm8k")
     assert [grade.value for grade in made.grades.values()] == [1.0]
 
 

@@ -128,7 +128,7 @@ def test_runs_made_differently_are_marked(
         (["{base}", "{base}"], "needs two different runs"),
         (["{base}", "{mipo}", "--judge", "gpt"], "no judge 'gpt'"),
         (["{base}", "{mipo}", "--metric", "accuracy"], "have no right answer"),
-        (["{base}", "{mipo}", "--metric", "x"], "is not one of"),
+        (["{base}", "{mipo}", "--metric", "x"], "'x' has no value for each item"),
     ],
 )
 def test_bad_input_is_one_clear_line(

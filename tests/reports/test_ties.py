@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.evaluation.outcomes import COMPARED, TIED, Against, compared, has_values
+from mipo_eval.evaluation.outcomes import COMPARED, TIED, Against, compared
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.exported_run import tie_letters
 from mipo_eval.reports.labels import tied_group
-from mipo_eval.signature import Signature
 from mipo_eval.store import Store
 from mipo_eval.store.items import Rated
 from mipo_eval.store.runs import list_runs
@@ -98,10 +97,3 @@ def test_what_a_win_a_tie_and_a_loss_are_worth(metric: str, worth: list[float]) 
     np.testing.assert_array_equal(found.tied, [0, 1, 0, NAN])
     absent = {1: TIED, 3: "no verdict"} if math.isnan(worth[1]) else {3: "no verdict"}
     assert found.why == absent
-
-
-def test_what_another_tool_checked_has_no_value_per_item() -> None:
-    assert has_values("accuracy", None)
-    assert has_values("accuracy", None, [Signature({"n": 3})])
-    assert not has_values("accuracy", None, [Signature({"source": "lm_eval"})])
-    assert not has_values(WON, None)

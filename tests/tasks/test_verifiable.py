@@ -94,7 +94,7 @@ def test_other_forms_of_questions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "accuracy", "unextracted"), [("B", 100, 0), ("C", 0, 0), ("wet things", 0, 100)]
+    ("reply", "accuracy", "unextracted"), [("B", 1, 0), ("C", 0, 0), ("wet things", 0, 1)]
 )
 def test_score_reply(reply: str, accuracy: float, unextracted: float) -> None:
     scores = score_reply(question_document(CHOICE, "letter"), [reply])
@@ -107,11 +107,11 @@ def test_score_likelihoods() -> None:
     assert even["answer_entropy"] == even["answer_entropy_wrong"] == pytest.approx(math.log(3))
     assert even["accuracy"] == 0  # the first of equal choices is taken, and it is wrong
     sure = score_likelihoods(doc, [(-50.0, False), (-1.0, True), (-50.0, False)])
-    assert sure["accuracy"] == 100
+    assert sure["accuracy"] == 1
     assert sure["answer_entropy_correct"] < 1e-9
     assert "answer_entropy_wrong" not in sure
     long = score_likelihoods(doc, [(-4.0, False), (-4.5, False), (-9.0, False)])
-    assert (long["accuracy"], long["accuracy_norm"]) == (0, 100)  # -4.5/5 > -4/4
+    assert (long["accuracy"], long["accuracy_norm"]) == (0, 1)  # -4.5/5 > -4/4
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,61 @@
+"""What another tool scored item by item: the values behind an imported number.
+
+Such values are stored as grades. The judge that gave them is, of Inspect and MT-Bench, the one that
+the number is signed with; of lm-eval it is "METRIC,FILTER", by the number's own name and filter.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mipo_eval.records import Run
+from mipo_eval.signature import Signature, short
+from mipo_eval.store.engine import Store
+from mipo_eval.store.items import Rated
+from mipo_eval.store.verdicts import grades_of
+from mipo_eval.verdict import NOT_JUDGED
+
+GRADE_MEAN = "grade_mean"
+_SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
+"""Metrics that are 0-1 in other tools' files and percent here, where they have the same name."""
+
+
+def unit(metric: str) -> float:
+    """Return how much larger a number is in the store than in the file it was imported from."""
+    return 100.0 if metric in _SHARES else 1.0
+
+
+def grader(
+    metric: str, signature: Signature, judges: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    """Return the key of the judge whose grades an imported number is made of; None without one.
+
+    Args:
+        metric: the number's name.
+        signature: how it was made.
+        judges: what is known of each judge, by key.
+    """
+    parts = signature.parts
+    source = parts.get("source")
+    if source is None:
+        return None
+    own = {key: spec for key, spec in judges.items() if spec.get("imported") == source}
+    if named := parts.get("judge_key"):
+        return next((key for key in own if short(key) == named), None)
+    # A signature holds a filter's name with its blanks made one.
+    name = f"{metric},{parts.get('filter')}"
+    return next((key for key, spec in own.items() if _plain(spec.get("name")) == name), None)
+
+
+def _plain(name: object) -> str:
+    return " ".join(str(name).replace("|", "/").split())
+
+
+def graded(store: Store, run: Run, judge_key: str, metric: str) -> Rated:
+    """Return one judge's grades of a run's answers, in the units of a metric."""
+    said = grades_of(store, run, judge_key)
+    values = [math.nan if value is None else value * unit(metric) for value, _ in said]
+    why = {row: own or NOT_JUDGED for row, (value, own) in enumerate(said) if value is None}
+    return Rated(np.array(values, dtype=np.float64), why)
