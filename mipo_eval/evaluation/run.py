@@ -70,6 +70,7 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
         if planned.units:
             asyncio.run(judge.backend.check())
         _judge(store, run, judge, rows, steps)
+    del rows  # all texts of the run, which are read again for the scores
     scores = _scores(store, evaluation, run, steps)
     put_scores(store, run.run_id, scores)
     return Result(run=run, scores=scores, judges=evaluation.judges)

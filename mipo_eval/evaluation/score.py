@@ -31,7 +31,7 @@ from mipo_eval.metrics.calibration import calibration_scores
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.metrics.words import Tokenize, tokenizer_for
+from mipo_eval.metrics.words import Tokenize, Words, tokenizer_for
 from mipo_eval.records import Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed, Floats
@@ -383,11 +383,12 @@ def response_scores(store: Store, rows: Sequence[Scorable]) -> list[Score]:
     groups = clusters(rows)
     scores = []
     n_texts = sum(text is not None for text in texts)
+    words = Words(tokenize)
     if n_texts >= 2:
-        scores.append(self_bleu_score(texts, groups=groups, reasons=reasons, tokenize=tokenize))
+        scores.append(self_bleu_score(texts, groups=groups, reasons=reasons, tokenize=words))
     if n_texts >= FIXED_SIZE:
-        scores += diversity_scores(texts, groups, reasons=reasons, tokenize=tokenize)
-    scores += same_prompt_scores(texts, groups, reasons=reasons, tokenize=tokenize)
+        scores += diversity_scores(texts, groups, reasons=reasons, tokenize=words)
+    scores += same_prompt_scores(texts, groups, reasons=reasons, tokenize=words)
     return scores + ending_scores(rows)
 
 

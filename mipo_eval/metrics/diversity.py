@@ -20,7 +20,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, count_reasons, same_length
 from mipo_eval.metrics.matches import runs
 from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu_of_words, self_bleu_score
-from mipo_eval.metrics.words import Ints, Tokenize, number_words
+from mipo_eval.metrics.words import Ints, Tokenize, Words, named, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Labels, cluster_ids, ratio
@@ -201,7 +201,7 @@ def diversity_scores(
     size: int = FIXED_SIZE,
     draws: int = DRAWS,
     reasons: Reasons = None,
-    tokenize: Tokenize = "13a",
+    tokenize: Tokenize | Words = "13a",
 ) -> list[Score]:
     """Return Self-BLEU-4, distinct-1, distinct-2 and pairwise similarity at a fixed size, 0-1.
 
@@ -238,7 +238,7 @@ def diversity_scores(
     found = []
     for metric, figure in figures.items():
         smoothing = "exp" if metric == "self_bleu_4" else None
-        signature = join(tok=tokenize, smooth=smoothing).followed_by(made)
+        signature = join(tok=named(tokenize), smooth=smoothing).followed_by(made)
         score = replace(blank, metric=f"{metric}_fixed", signature=signature)
         found.append(_valued(score, figure, subsets, int(present.sum())))
     return found
@@ -261,7 +261,7 @@ def same_prompt_scores(
     groups: Sequence[Hashable | None],
     *,
     reasons: Reasons = None,
-    tokenize: Tokenize = "13a",
+    tokenize: Tokenize | Words = "13a",
 ) -> list[Score]:
     """Return Self-BLEU-4 within prompts, of all texts and of two texts a prompt, 0-1.
 
@@ -295,7 +295,9 @@ def same_prompt_scores(
         value=None,
         n=0,
         unscored_reasons=count_reasons(why, told, "Self-BLEU within prompts"),
-        signature=join(tok=tokenize, smooth="exp", refs="same-prompt", texts=2, draws=_PAIRS),
+        signature=join(
+            tok=named(tokenize), smooth="exp", refs="same-prompt", texts=2, draws=_PAIRS
+        ),
     )
     figure = subsets.self_bleu(number_words(kept, tokenize))
     whole = self_bleu_score(

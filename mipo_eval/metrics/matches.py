@@ -8,7 +8,7 @@ by side; the rest is counting runs. Exact: nothing is sampled, no hash can colli
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,14 +146,18 @@ def spaced(starts: Ints, total: int, size: int) -> Ints:
 
 
 def leave_one_out_matches(
-    words: Ints, texts: Ints, n_texts: int, max_order: int, kinds: Sequence[Ints] = ()
+    words: Ints,
+    texts: NDArray[np.integer[Any]],
+    n_texts: int,
+    max_order: int,
+    kinds: Sequence[Ints] = (),
 ) -> tuple[Ints, list[Lost]]:
     """Count the n-grams of each text that the other texts match.
 
     Args:
         words: (positions,) word numbers from 1; 0 stands behind the last word of every text.
             Texts that must not match each other share no number.
-        texts: (positions,) number of the text a position belongs to.
+        texts: (positions,) number of the text a position belongs to, of any size.
         n_texts: how many texts there are.
         max_order: longest n-gram.
         kinds: (texts,) numbers of the groups of texts that are left out, one array per kind.
@@ -180,7 +184,7 @@ def leave_one_out_matches(
                 break
             changes = (grams[1:] != grams[:-1]) | (word[1:] != word[:-1])
             grams = np.concatenate([[0], np.cumsum(changes)])
-            held = _holders(grams, texts[at], text_bits)
+            held = _holders(grams, texts[at].astype(np.int64), text_bits)
             matched[n] += np.bincount(held.texts, weights=_clipped(held), minlength=n_texts)
             shared = _shared(held) if kinds else held
             if len(shared.starts):

@@ -15,7 +15,7 @@ import numpy as np
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.aggregate import NO_SCORE, Reasons, count_reasons, same_length
 from mipo_eval.metrics.matches import Lost, joined, leave_one_out_matches, runs, spaced
-from mipo_eval.metrics.words import Ints, Tokenize, number_words
+from mipo_eval.metrics.words import Ints, Tokenize, Words, named, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Dependence, Floats, Interval, Labels, cluster_ids, ratio
@@ -144,7 +144,7 @@ def self_bleu_of_words(
         ended = [words for i in part.tolist() for words in (texts[i], _END)]
         numbers, text_ids = (
             np.concatenate(ended),
-            np.repeat(np.arange(len(part)), lengths[part] + 1),
+            np.repeat(np.arange(len(part), dtype=np.int32), lengths[part] + 1),
         )
         if groups[part[0]] != groups[part[-1]]:
             # A word of one group is no word of another: each gets numbers of its own.
@@ -289,7 +289,7 @@ def self_bleu_score(
     groups: Labels = None,
     within_groups: bool = False,
     reasons: Reasons = None,
-    tokenize: Tokenize = "13a",
+    tokenize: Tokenize | Words = "13a",
 ) -> Score:
     """Return Self-BLEU-4 (exp) of the responses of a suite as a `Score`, 0-1.
 
@@ -304,7 +304,7 @@ def self_bleu_score(
         groups: one label per text, see `stats.bootstrap.Dependence`.
         within_groups: compare only texts of the same prompt.
         reasons: per text, why it is absent.
-        tokenize: as of `self_bleu`.
+        tokenize: as of `self_bleu`, or `Words` that know some of the texts already.
 
     Raises:
         DataError: fewer than two responses, or the lengths differ.
@@ -327,7 +327,7 @@ def self_bleu_score(
         unscored_reasons=count_reasons([None if h else NO_SCORE for h in has], why, name),
         ci95=share_interval(found, rare_variances(values[:, None], found, SHARE)),
         signature=join(
-            tok=tokenize,
+            tok=named(tokenize),
             smooth="exp",
             refs="same-prompt" if within_groups else "all",
             texts=sum(text is not None for text in texts),

@@ -64,11 +64,21 @@ def _sacrebleu(name: str) -> Callable[[str], list[str]]:
     from sacrebleu.metrics.bleu import _get_tokenizer
     from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
-    # What is measured several times is split once. sacreBLEU would remember 65,536 texts, twice.
+    # sacreBLEU would remember 65,536 texts, twice.
     kind: Any = _get_tokenizer(name)
     whole, parts = kind(), TokenizerRegexp()  # type: ignore[no-untyped-call]
     if name in {"13a", "zh"}:
-        whole._post_tokenizer = partial(unwrap(TokenizerRegexp.__call__), parts)
+        (apart, _), *others = parts._re
+
+        def after(line: str) -> str:
+            # Each of these characters stands alone: what its rule does, without a template that
+            # Python fills in anew for every blank.
+            line = " ".join(apart.split(line))
+            for pattern, by in others:
+                line = pattern.sub(by, line)
+            return " ".join(line.split())
+
+        whole._post_tokenizer = after
     tokenize = lru_cache(_REMEMBERED)(partial(unwrap(kind.__call__), whole))
     # sacreBLEU strips the right end before it tokenizes; a trailing "-\n" shows the difference.
     return lambda text: tokenize(text.rstrip()).split()
@@ -91,21 +101,49 @@ TOKENIZERS: dict[Tokenize, Callable[[], Callable[[str], list[str]]]] = {
 }
 
 
-def number_words(texts: Iterable[str], tokenize: Tokenize) -> list[Ints]:
+class Words:
+    """Texts as numbered words, each split once however many measures want it."""
+
+    def __init__(self, tokenize: Tokenize) -> None:
+        """Take a tokenizer by its name.
+
+        Raises:
+            ConfigError: it is unknown.
+        """
+        if tokenize not in TOKENIZERS:
+            raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
+        self.tokenize = tokenize
+        self._split = TOKENIZERS[tokenize]()
+        self._numbers: defaultdict[str, int] = defaultdict()
+        # A new word gets the next number.
+        self._numbers.default_factory = lambda: len(self._numbers) + 1
+        self._known: dict[str, Ints] = {}
+
+    def __call__(self, texts: Iterable[str]) -> list[Ints]:
+        """Return, per text, its words as numbers from 1 on, equal where the words are."""
+        every = list(texts)
+        # New words stand in one array of integers, and texts are views of it: millions fit.
+        numbers, ends, new = array("q"), [0], []
+        for text in dict.fromkeys(every):
+            if text not in self._known:
+                numbers.extend(map(self._numbers.__getitem__, self._split(text)))
+                ends.append(len(numbers))
+                new.append(text)
+        whole = np.frombuffer(numbers, dtype=np.int64)
+        for text, (start, end) in zip(new, pairwise(ends), strict=True):
+            self._known[text] = whole[start:end]
+        return [self._known[text] for text in every]
+
+
+def number_words(texts: Iterable[str], tokenize: Tokenize | Words) -> list[Ints]:
     """Return, per text, its words as numbers from 1 on, equal where the words are.
 
     Raises:
         ConfigError: the tokenizer is unknown.
     """
-    if tokenize not in TOKENIZERS:
-        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
-    split = TOKENIZERS[tokenize]()
-    known: defaultdict[str, int] = defaultdict()
-    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
-    # All words stand in one array of integers, and texts are views of it: millions of words fit.
-    numbers, ends = array("q"), [0]
-    for text in texts:
-        numbers.extend(map(known.__getitem__, split(text)))
-        ends.append(len(numbers))
-    whole = np.array(numbers, dtype=np.int64)
-    return [whole[start:end] for start, end in pairwise(ends)]
+    return (tokenize if isinstance(tokenize, Words) else Words(tokenize))(texts)
+
+
+def named(tokenize: Tokenize | Words) -> Tokenize:
+    """Return what a tokenizer is called, as signatures have it."""
+    return tokenize.tokenize if isinstance(tokenize, Words) else tokenize

@@ -1,10 +1,13 @@
 """Which tokenizer a script needs, and that it is sacreBLEU's own."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import _get_tokenizer
 
 from mipo_eval.metrics import self_bleu
-from mipo_eval.metrics.words import tokenizer_for
+from mipo_eval.metrics.words import Words, number_words, tokenizer_for
 
 CHINESE = (
     "我喜欢喝绿茶。",
@@ -64,6 +67,23 @@ def test_japanese_has_words_where_its_dictionary_is_installed(monkeypatch) -> No
     for installed, tokenizer in ((None, "char"), (object(), "ja-mecab")):
         monkeypatch.setattr("mipo_eval.metrics.words.find_spec", lambda _, found=installed: found)
         assert tokenizer_for(JAPANESE) == tokenizer
+
+
+@given(st.text(st.sampled_from("ab1.,-!()&; \n\t'\"\\{[é中\u00a0\u200b"), max_size=40))
+def test_words_are_those_of_sacrebleu(text: str) -> None:
+    for name in ("13a", "zh"):
+        theirs = _get_tokenizer(name)()(text.rstrip()).split()
+        numbers: dict[str, int] = {}
+        expected = [numbers.setdefault(word, len(numbers) + 1) for word in theirs]
+        assert number_words([text], name)[0].tolist() == expected
+
+
+def test_words_are_numbered_alike_however_often_they_are_asked_for() -> None:
+    words = Words("none")
+    (first,) = words(["b a b"])
+    again, other, empty = words(["b a b", "a c", ""])
+    assert first.tolist() == again.tolist() == [1, 2, 1]
+    assert (other.tolist(), empty.tolist()) == ([2, 3], [])
 
 
 @pytest.mark.parametrize("texts", [CHINESE, JAPANESE, THAI, LAO, KHMER, BURMESE])
