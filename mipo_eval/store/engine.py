@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,8 @@ class Store:
 
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self._engine = engine
+        # A notebook that forgets a store leaves no connection open.
+        weakref.finalize(self, engine.dispose)
         self.name = name
         self._was_open = False
         """Whether it was once, so that a database that cannot be reached will come back."""
