@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval import __version__
+from mipo_eval.evaluation.graded import unit
 from mipo_eval.keys import canonical_json, digest
-from mipo_eval.metrics.aggregate import mean_score
+from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.records import Item, Score, text_key
@@ -317,7 +318,7 @@ def grade_means(run: RunRecord, scale: str) -> list[Score]:
     scores: list[Score] = []
     for judge in run.judges:
         means = grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale)
-        scores += signed(run, means, judge=judge)
+        scores += signed(run, [as_rate(run, mean, judge) for mean in means], judge=judge)
     return scores
 
 
@@ -348,6 +349,26 @@ def grade_scores(
         )
         scores.append(replace(score, task=task or "average"))
     return scores
+
+
+def as_rate(run: RunRecord, score: Score, judge: JudgeRecord) -> Score:
+    """Return a share with the interval of a rate, where the samples are there and make its value.
+
+    Other tools' standard errors put a share of nothing between 0 and 0, and others above 1.
+    """
+    given = {(g.item_key, g.text_key): g.value for g in run.grades if g.judge_key == judge.key}
+    entries = [made for made in run.entries if score.task in {made.task, "average"}]
+    values = [given.get((made.item.key, made.text_key)) for made in entries]
+    shares = [100.0 * value for value in values if value in {0.0, 1.0}]
+    if score.value is None or not shares or len(shares) < len(values):
+        return score
+    scale = unit(score.metric) / 100
+    made = rate_score(score.metric, shares, groups=[one.item.group for one in entries])
+    if made.ci95 is None or not math.isclose(scale * sum(shares) / len(shares), score.value):
+        return score
+    parts = {name: told for name, told in score.signature.parts.items() if name != "interval"}
+    ends = made.ci95[0] * scale, made.ci95[1] * scale
+    return replace(score, ci95=ends, signature=join(**parts))
 
 
 def signed(

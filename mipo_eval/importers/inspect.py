@@ -20,6 +20,7 @@ from mipo_eval.importers.base import (
     ItemRecord,
     JudgeRecord,
     RunRecord,
+    as_rate,
     entry,
     facts,
     grade_means,
@@ -208,6 +209,7 @@ def _headline(run: RunRecord, row: FileRow, task: str) -> list[Score]:
         scores = list(_metrics(own, n if isinstance(n, int) and n > 0 else None))
         if scores and judge not in run.judges:
             run.judges.append(judge)
+        scores = [as_rate(run, replace(score, task=task), judge) for score in scores]
         made += signed(run, scores, judge=judge, task=task)
     return made
 

@@ -22,6 +22,7 @@ from mipo_eval.importers.base import (
     ItemRecord,
     JudgeRecord,
     RunRecord,
+    as_rate,
     entry,
     facts,
     grade_scores,
@@ -164,7 +165,7 @@ def _run(
     run.grades = list({(g.judge_key, g.item_key): g for g in run.grades}.values())
     run.entries = list(entries.values())
     scores = _scores(results, run.entries) if results else _means(run)
-    run.scores = signed(run, scores)
+    run.scores = signed(run, [_between(run, score) for score in scores])
     return run
 
 
@@ -242,6 +243,11 @@ def _scores(results: FileRow, entries: Sequence[ItemRecord]) -> list[Score]:
             n = 0 if lost else _counted(results, task, name) or held or None
             scores.append(_score(task, metric, used or "none", (value, error), n))
     return scores
+
+
+def _between(run: RunRecord, score: Score) -> Score:
+    judge = JudgeRecord(SOURCE, f"{score.metric},{score.signature.parts.get('filter')}")
+    return as_rate(run, score, judge)
 
 
 def _counted(

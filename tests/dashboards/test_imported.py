@@ -61,7 +61,8 @@ def test_an_imported_accuracy_is_shown_as_it_was_told(path: Path) -> None:
     assert section.metric == "accuracy"
     cells = {row.name.model: row.cells["arc_easy"] for row in section.rows}
     assert {model: cell.value for model, cell in cells.items()} == {"one": 80.0, "two": 40.0}
-    assert cells["one"].ci95 == pytest.approx((80 - 19.6, 80 + 19.6))
+    # The samples are there, so the interval is that of a rate: 8 of 10, not 80 +- 1.96 errors.
+    assert cells["one"].ci95 == pytest.approx((42.8, 95.5), abs=0.1)
     assert {cell.n for cell in cells.values()} == {10}
     assert [row.cells["arc_easy"].value for row in other.rows] == [0.8, 0.4]
 

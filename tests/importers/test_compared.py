@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
+from mipo_eval.settings import store_url
+from mipo_eval.store import Store
+from mipo_eval.store.runs import get_scores
 
 TEMPLATES = {"plain": "{}\nAnswer:", "llama": "<|user|>{}<|eot|>", "qwen": "<|im_start|>{}"}
 """The same question as three models see it."""
@@ -90,6 +93,7 @@ def test_logs_of_lm_eval_are_paired_by_question_whatever_the_template(
         "qwen": (0.5, 40),
     }
     assert all(cell["letters"] for cell in cells.values())
+    assert cells["llama"]["ci95"] == pytest.approx((0.598, 0.858), abs=0.01)  # about Wilson's
     assert cells["llama"]["rank"] == 1
 
 
@@ -157,6 +161,10 @@ def test_logs_of_inspect_are_paired_too(capsys: pytest.CaptureFixture[str]) -> N
     found = compared(capsys, *runs)
     assert (found["metric"], found["judge"].split()[0]) == ("accuracy", "match")
     assert [(run["value"], run["n"]) for run in found["runs"]] == [(100, 40), (50, 40)]
+    with Store.open(store_url()) as store:
+        scores = {(s.metric, s.value): s.ci95 for run in runs for s in get_scores(store, run)}
+    assert scores["accuracy", 100.0] == pytest.approx((91.2, 100), abs=0.1)  # not 100 to 100
+    assert scores["grade_mean", 1.0] == pytest.approx((0.912, 1), abs=0.001)
     (pair,) = found["comparisons"]
     assert (pair["difference"], pair["significant"]) == (50, True)
     means = compared(capsys, *runs, "--metric", "grade_mean")
