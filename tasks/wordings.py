@@ -35,13 +35,16 @@ Asks = Literal["query", "choice", "number"]
 """What is asked: a user's prompt, a question with lettered choices, or one for a number."""
 
 SHIPPED: Mapping[Asks, tuple[str, ...]] = {
-    "query": ("short", "context-first"),
+    "query": ("short", "context-first", "notes"),
     "choice": ("reasoned", "letter"),
     "number": ("turns", "message"),
 }
 """Names of wordings, the usual one first. The last two differ in what becomes of the worked
 examples before the question: turns of their own, or a part of its message."""
 
+_OF_SOURCE = {"mb": "context-first", "everyday": "notes"}
+"""Data sets with a usual wording of their own: answers to MB are long, and users of everyday say
+themselves how long an answer should be, which a request for two or three sentences contradicts."""
 _PART = re.compile(r"^\[(system|user|default)(?: ([\w-]+))?\][^\S\n]*$", re.MULTILINE)
 _ANSWER_LINE = "The answer is "
 """How a reply ends where a wording asks for reasoning first."""
@@ -101,7 +104,7 @@ def asks_of(name: str) -> Asks | None:
 
 def usual(asks: Asks, source: str = "") -> str:
     """Return the name of the wording in which a data set is asked unless the user says."""
-    return "context-first" if source == "mb" else SHIPPED[asks][0]
+    return _OF_SOURCE.get(source, SHIPPED[asks][0])
 
 
 def read_wording(given: str, asks: Asks) -> Wording:

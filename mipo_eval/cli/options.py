@@ -87,9 +87,9 @@ query_option: Decorator = click.option(
     "--query",
     metavar="NAME|FILE",
     default="",
-    help="Use another wording of the query than the suite's own: short or context-first; for "
-    "multiple choice: reasoned or letter; for word problems: turns or message; or a file of yours "
-    "that contains {prompt} and {context}.",
+    help="Use another wording of the query than the suite's own: short, context-first or "
+    "notes; for multiple choice: reasoned or letter; for word problems: turns or message; or a "
+    "file of yours that contains {prompt} and {context}.",
 )
 
 decoding_option: Decorator = click.option(

@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_one_line(
     server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for suite, given, message in (
-        ("tea.jsonl", "letter", "suite tea knows short, context-first"),
+        ("tea.jsonl", "letter", "suite tea knows short, context-first, notes"),
         ("gsm8k_full", "none.txt", "suite gsm8k_full knows turns, message"),
         ("arc_easy_full", "none.txt", "use one of reasoned, letter, or a file"),
     ):

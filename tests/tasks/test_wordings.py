@@ -132,7 +132,7 @@ def test_a_file_that_is_no_wording(asks: Asks, text: str, message: str) -> None:
 
 
 def test_a_wording_that_is_not_there_lists_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"--query none: use one of short, context-first"):
+    with pytest.raises(ConfigError, match=r"--query none: use one of short, context-first, notes"):
         read_wording("none", "query")
 
 
@@ -140,6 +140,7 @@ def test_suites_are_asked_as_the_paper_asks_them() -> None:
     asked = {task.name: task.query for task in SUITES["personalization"].tasks}
     assert asked == {"ca": "short", "prism": "short", "mb": "context-first"}
     assert SUITES["mb"].max_tokens >= 1024  # its answers have 290 to 370 words
+    assert {task.query for task in SUITES["everyday"].tasks} == {"notes"}
     for name in ("mcq", "mcq_letters", "arc_easy", "mmlu"):
         assert {task.query for task in SUITES[name].tasks} == {"reasoned"}
     assert {task.query for task in SUITES["math"].tasks} == {"turns"}
@@ -160,7 +161,7 @@ def test_a_name_changes_the_tasks_it_is_for() -> None:
         ("gsm8k", "letter", "suite gsm8k knows turns, message"),
         ("gsm8k", "own.txt", "suite gsm8k knows turns, message"),
         ("mcq_texts", "letter", "suite mcq_texts is asked in one way only"),
-        ("ca", "gone.txt", "use one of short, context-first, or a file"),
+        ("ca", "gone.txt", "use one of short, context-first, notes, or a file"),
     ],
 )
 def test_a_wording_that_does_not_fit(suite: str, given: str, message: str) -> None:

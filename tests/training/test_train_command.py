@@ -336,7 +336,10 @@ def test_what_a_user_has_to_change_is_one_line(
         (("dpo", *model, *base), "dpo trains on pairs of your own: use --pairs FILE --out DIR"),
         (("sft", *model, "--pairs", "p.jsonl", "--out", "o"), "sft does not train on given pairs"),
         (("dpo", *model, "--pairs", "p.jsonl", "--out", "o"), "p.jsonl"),
-        (("mipo", *model, *base, "--query", "letter"), "suite tea knows short, context-first"),
+        (
+            ("mipo", *model, *base, "--query", "letter"),
+            "suite tea knows short, context-first, notes",
+        ),
         (("mipo", *model, *base, *by("satisfied")), "suite tea has no judge of its own: name one"),
         (
             ("mipo", *model, *base, *by("accuracy")),
