@@ -89,7 +89,7 @@ def test_a_wording_is_its_text() -> None:
     assert first.key == read_wording("context-first", "query").key
     turned = own("[system]\n{context}\n[user]\n{prompt}")
     keys = {read_wording(name, asks).key for asks, names in SHIPPED.items() for name in names}
-    assert len(keys | {read_wording(turned, "query").key}) == 7
+    assert len(keys | {read_wording(turned, "query").key}) == 8
 
 
 @pytest.mark.parametrize(
