@@ -13,7 +13,7 @@ of it works in notebooks and inside a running event loop, which it blocks: there
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack
@@ -188,12 +188,14 @@ def train(
 
 
 def compare(
-    *runs: str | EvaluationResult, store: AnyStore = None, **query: Any
+    *runs: str | EvaluationResult | Sequence[str | EvaluationResult],
+    store: AnyStore = None,
+    **query: Any,
 ) -> ComparisonResult:
     """Compare runs of a store item by item, as `mipo-eval compare RUN RUN` does.
 
     Args:
-        *runs: results of `evaluate`, or the beginnings of runs' ids.
+        *runs: results of `evaluate`, or the beginnings of runs' ids; or a list of them.
         store: as for `evaluate`; None: that of the first result, if there is one.
         **query: fields of `reports.comparison.ComparisonQuery`: metric, judge, ties, baseline,
             correction, control_length, margin, growing.
@@ -201,9 +203,12 @@ def compare(
     Raises:
         MipoEvalError: a run is not there, or the runs have nothing in common.
     """
-    names = [one.run.run_id if isinstance(one, EvaluationResult) else one for one in runs]
+    every: list[Any] = []
+    for one in runs:
+        every += one if isinstance(one, list | tuple) else [one]
+    names = [one.run.run_id if isinstance(one, EvaluationResult) else str(one) for one in every]
     wanted = _query(ComparisonQuery, query)
-    with opened(_where(store, runs), mode="read") as here:
+    with opened(_where(store, every), mode="read") as here:
         return ComparisonResult(tasks=tuple(compare_runs(here, names, wanted)))
 
 

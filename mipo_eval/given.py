@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FunctionType
 from typing import Any, Literal, TypedDict
+from weakref import WeakKeyDictionary
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.asked import EvaluationOptions
@@ -47,6 +49,8 @@ class Options(TypedDict, total=False):
     batch: bool
 
 
+_JUDGES: "WeakKeyDictionary[FunctionType, str]" = WeakKeyDictionary()
+"""What functions are called that have judged in this program."""
 _PYTHON = "python"
 """What stands before the colon of a function's name."""
 
@@ -125,18 +129,22 @@ class Given:
         if isinstance(judge, str | Path):
             return str(judge)
         if hasattr(judge, "answer") or callable(judge):
-            return self._function(judge)[0]
+            return self._function(judge, judges=True)[0]
         raise ConfigError(f"a judge is a name, a function or a backend: {type(judge).__name__}")
 
-    def _function(self, one: Any) -> tuple[str, str]:
+    def _function(self, one: Any, *, judges: bool = False) -> tuple[str, str]:
         """Know a function, or a backend.
 
         What a function without a name answered is never found again: two of one spelling may be two
-        models, and nobody can tell.
+        models, and nobody can tell. A function that judges is one judge as long as the program
+        runs, so that what it judged can be compared.
         """
         if not hasattr(one, "answer"):
             called = getattr(one, "__qualname__", type(one).__name__).rpartition(".")[2]
-            one = CallableBackend(one, f"{called.strip('<>')}-{uuid.uuid4().hex[:8]}")
+            name = f"{called.strip('<>')}-{uuid.uuid4().hex[:8]}"
+            if judges and isinstance(one, FunctionType):
+                name = _JUDGES.setdefault(one, name)
+            one = CallableBackend(one, name)
         name = str(one.identity.get("model") or type(one).__name__)
         self._backends[name] = one
         return f"{_PYTHON}:{name}", name

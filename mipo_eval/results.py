@@ -165,6 +165,10 @@ class EvaluationResult(Table):
         about = f"{self.run.model} on {self.run.suite}, {self.run.n_items} items"
         return f"<EvaluationResult {self.run.run_id[:12]}: {about}, {len(self.scores)} scores>"
 
+    def __str__(self) -> str:
+        """Return that line, and the table below it."""
+        return f"{self!r}\n{Table.__repr__(self)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JudgeResult(Table):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import mipo_eval
-from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.errors import BackendError, ConfigError, MipoEvalError
 from mipo_eval.models.callable import CallableBackend
 from mipo_eval.records import Item
 from mipo_eval.results import EvaluationResult
@@ -192,6 +192,25 @@ def test_runs_are_compared_and_ranked() -> None:
     assert "one" in str(board.plot().to_dict())
     assert set(board.to_pandas()["model"]) == {"one", "two"}
     assert len(mipo_eval.leaderboard(store="own.db").to_pandas()) == 2
+
+
+def test_what_one_function_judged_is_compared() -> None:
+    """It has no name, and is one judge all the same."""
+    results = [mipo_eval.evaluate(CallableBackend(echo, name), ITEMS, four) for name in "ab"]
+    keys = {score.judge_key for one in results for score in one.scores if score.judge_key}
+    assert len(keys) == 1
+    assert "win_rate" in str(results[0])  # printed, it is the table
+    assert "win_rate" not in repr(results[0])
+    by_list, by_name = mipo_eval.compare(results), mipo_eval.compare(*results)
+    assert by_list.to_pandas().equals(by_name.to_pandas())
+    assert len(by_list.to_pandas()) == 1
+
+    def other(chats: list[list[dict[str, str]]]) -> list[str]:
+        return four(chats)
+
+    third = mipo_eval.evaluate(CallableBackend(echo, "c"), ITEMS, other)
+    with pytest.raises(MipoEvalError, match="no judge rated two of these runs"):
+        mipo_eval.compare(results[0], third)
 
 
 def test_a_judge_is_validated() -> None:
