@@ -16,7 +16,7 @@ from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.aggregate import sign
 from mipo_eval.reports.agreement import agreements
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section, by_seed, luck
 from mipo_eval.reports.margins import margin_text
@@ -250,14 +250,14 @@ def wins(now: Snapshot, found: Section, judge: str | None, task: str) -> Wins:
     """Return how often each row of a task beats each other one."""
     rated = judge is not None and now.outcomes.rates(judge)
     metric = "rating_mean" if rated else found.metric
-    sign = -1 if direction(metric) == "lower" else 1
+    way_up = sign(metric)
     names = list(map(label, short_names(found.rows)))
     lines = []
     measured = row_values(now, found, judge, metric).get(task)
     if measured is None:
         return Wins(metric, pd.DataFrame())
     for first, second in permutations(measured.rows, 2):
-        margin = sign * (measured.of(first) - measured.of(second))
+        margin = way_up * (measured.of(first) - measured.of(second))
         better, worse = int((margin > 0).sum()), int((margin < 0).sum())
         n = int((~np.isnan(margin)).sum())
         if n:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from mipo_eval.dashboards.markup import interval, number
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.evaluation.outcomes import ENDS
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.aggregate import direction, sign
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Cell, Row, Section
 from mipo_eval.reports.names import told_apart
@@ -86,7 +86,7 @@ def of_two(
         none = "no item has a value of both that was measured alike"
         return f"{first} and {second} cannot be compared: {none}."
     way = direction(metric)
-    sign, unit = _sign(metric), unit_of(metric)
+    way_up, unit = sign(metric), unit_of(metric)
     told = _gain(metric, pair, unit, "")
     told += f", corrected for {several} comparisons" if several > 1 and p_of(pair) else ""
     doubt = _DOUBT if failing else ""
@@ -95,13 +95,9 @@ def of_two(
         neither = "neither" if failing else "Neither"
         shown = f"{neither} {first} nor {second} is shown {better}: {told}"
         return f"{doubt}{shown}; {_could_show(metric, {0: pair})}."
-    ahead = sign * pair.difference > 0
+    ahead = way_up * pair.difference > 0
     verb = ("beats" if ahead else "is beaten by") if way else ("is above" if ahead else "is below")
     return f"{doubt}{first} {verb} {second}: {told}."
-
-
-def _sign(metric: str) -> int:
-    return -1 if direction(metric) == "lower" else 1
 
 
 def unit_of(metric: str) -> str:
@@ -116,8 +112,8 @@ def _said(  # noqa: PLR0911 - a situation each
     pairs: Mapping[int, Comparison],
     baseline: str,
 ) -> str:
-    sign, unit = _sign(metric), unit_of(metric)
-    ordered = sorted(cells, key=lambda place: -sign * _level(cells[place]))
+    way_up, unit = sign(metric), unit_of(metric)
+    ordered = sorted(cells, key=lambda place: -way_up * _level(cells[place]))
     if not ordered:
         return "Nothing is measured yet."
     first = ordered[0]
@@ -133,7 +129,7 @@ def _said(  # noqa: PLR0911 - a situation each
     better = [
         place
         for place in ordered
-        if (pair := pairs.get(place)) and pair.significant() and sign * pair.difference > 0
+        if (pair := pairs.get(place)) and pair.significant() and way_up * pair.difference > 0
     ]
     if first in better:
         return f"{leads}: {_gain(metric, pairs[first], unit, f' over {baseline}')}; {alike}."

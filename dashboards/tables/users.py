@@ -12,7 +12,7 @@ from mipo_eval.dashboards.markup import label, number
 from mipo_eval.dashboards.tables.comparison import row_values
 from mipo_eval.dashboards.tables.headline import p_text, short_names, unit_of
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.aggregate import direction, sign
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Section
 from mipo_eval.reports.served import Served, by_preference, by_user
@@ -45,8 +45,8 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
     if not served:
         return "The items of this suite name no users, or no row has a value for each item."
     names, places = short_names(found.rows), decimals(found.metric)
-    sign = -1 if direction(found.metric) == "lower" else 1
-    best = max(served, key=lambda row: sign * served[row].worst_tenth)
+    way_up = sign(found.metric)
+    best = max(served, key=lambda row: way_up * served[row].worst_tenth)
     own = served[best]
     n = max(1, round(len(own.users) / 10))
     who = f"the {f'{n:,} worst served' if n > 1 else 'worst served'} of {len(own.users):,} users"

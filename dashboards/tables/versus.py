@@ -11,7 +11,7 @@ from mipo_eval.dashboards.markup import label
 from mipo_eval.dashboards.tables.comparison import Wins, row_values, wins
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.aggregate import sign
 from mipo_eval.reports.equal_length import UNITS
 from mipo_eval.reports.leaderboard import Section
 from mipo_eval.reports.served import Part, by_length, by_preference, by_user, parts
@@ -49,8 +49,8 @@ def versus(
     if own is not None and len(own.rows) == 2:
         values = np.stack([own.of(0), own.of(1)], axis=1)
         lengths = _lengths(now, both, values, own.groups, task)
-        sign = -1 if direction(found.metric) == "lower" else 1
-        served = by_user(sign * (values[:, 0] - values[:, 1]), own.groups)
+        way_up = sign(found.metric)
+        served = by_user(way_up * (values[:, 0] - values[:, 1]), own.groups)
         users = None if served is None else _signs(served.means)
     return Versus(
         metric=won.metric,

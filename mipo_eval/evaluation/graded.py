@@ -18,6 +18,8 @@ from mipo_eval.store.verdicts import grades_of
 from mipo_eval.verdict import NOT_JUDGED
 
 GRADE_MEAN = "grade_mean"
+OVERALL = "average"
+"""What a number over the items of all tasks has in place of a task."""
 _SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
 """Metrics that are 0-1 in other tools' files and percent here, where they have the same name."""
 

@@ -4,10 +4,8 @@ What needs no judge (lengths, accuracy, answer entropies) is measured here.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
@@ -15,18 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.graded import graded, grader
-from mipo_eval.evaluation.wishes import NO_WISH, WISHED, Ratings, wishes_met
+from mipo_eval.evaluation.graded import OVERALL, graded, grader
+from mipo_eval.evaluation.sheets import Column, Part, Sheet, overall, sheet_of
+from mipo_eval.evaluation.wishes import WISHED, Ratings, wishes_met
 from mipo_eval.metrics.aggregate import SPANS
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
 from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
 from mipo_eval.records import Run
 from mipo_eval.signature import Signature
-from mipo_eval.stats.bootstrap import Crossed, Floats, Interval
+from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.intervals import RATE
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import (
-    Index,
     ItemList,
     Rated,
     Texts,
@@ -167,43 +165,6 @@ METRICS = (*JUDGED, *JUDGE_FREE)
 """Metrics that have one value per item, and so can be paired."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """One metric of several runs on the items of one task."""
-
-    task: str
-    metric: str
-    keys: tuple[str, ...]
-    """Item keys, in order of first appearance."""
-    groups: tuple[Crossed, ...]
-    runs: tuple[Run, ...]
-    values: Floats
-    """(items, runs), in the units of the metric; NaN where a run has no value."""
-    unscored: tuple[Mapping[str, int], ...]
-    """Per run: its own items without a value, counted by reason."""
-    ties: tuple[float | None, ...]
-    """Per run: tie rate in percent; None where nothing is compared with a reference."""
-
-    def n(self, column: int) -> int:
-        """Return how many items of a run have a value."""
-        return int((~np.isnan(self.values[:, column])).sum())
-
-    def mean(self, column: int) -> float | None:
-        """Return a run's mean over its items with a value; None without any."""
-        return float(np.nanmean(self.values[:, column])) if self.n(column) else None
-
-
-class Column(NamedTuple):
-    """One run's values of all items of its list."""
-
-    values: Floats
-    """(items,); NaN where there is none."""
-    why: Mapping[int, str]
-    """Why, by row."""
-    tied: Floats | None
-    """(items,) 1 for a tie with the reference, 0 for none, NaN where nothing was compared."""
-
-
 _FEW = 4
 """Up to so many generations, texts are looked up one by one: reading all of a list takes longer."""
 
@@ -276,6 +237,8 @@ class Outcomes:
             if key is None and (metric in JUDGED or metric not in METRICS or foreign):
                 continue
             sheets = {sheet.task: sheet for sheet in self.sheets(runs, metric, key)}
+            if task == OVERALL and task not in sheets:
+                sheets = overall(list(sheets.values()))
             if task in sheets:
                 found[task] = sheets[task]
         return found
@@ -283,13 +246,13 @@ class Outcomes:
     def _made(self, runs: Sequence[Run], metric: str, judge: str | None) -> list[Sheet]:
         if judge is not None and metric in JUDGED:
             self._read(runs, judge)
-        sheets: dict[str, list[_Part]] = {}
+        sheets: dict[str, list[Part]] = {}
         for run in runs:
             listed = self.listed(run)
             column = self._column(run, listed, metric, judge)
             for task in listed.tasks:
-                sheets.setdefault(task, []).append(_Part(run, listed, column))
-        return [_sheet(task, metric, parts) for task, parts in sheets.items()]
+                sheets.setdefault(task, []).append(Part(run, listed, column))
+        return [sheet_of(task, metric, parts) for task, parts in sheets.items()]
 
     def listed(self, run: Run) -> ItemList:
         """Return a run's items."""
@@ -442,56 +405,3 @@ def compared(against: Against, worth: tuple[float, float, float]) -> Column:
     if np.isnan(tie):
         why |= dict.fromkeys(np.flatnonzero(tied == 1).tolist(), TIED)
     return Column(values, why, tied)
-
-
-class _Part(NamedTuple):
-    """What one run gives to one sheet."""
-
-    run: Run
-    listed: ItemList
-    column: Column
-
-
-def _sheet(task: str, metric: str, parts: Sequence[_Part]) -> Sheet:
-    # An item stands in one row, whichever lists it is in: runs over different lists are paired by
-    # the items they share. Runs of one list (seeds, methods) share its places, found once; two
-    # rows of a list that hold the same item keep the last value.
-    row: dict[str, int] = {}
-    groups: list[Crossed] = []
-    places: dict[str, list[int]] = {}
-    for part in parts:
-        if part.run.list_key in places:
-            continue
-        for index in part.listed.tasks[task].tolist():
-            key = part.listed.keys[index]
-            if key not in row:
-                row[key] = len(row)
-                groups.append(part.listed.groups[index])
-            places.setdefault(part.run.list_key, []).append(row[key])
-    table = np.full((len(row), len(parts)), np.nan)
-    for number, part in enumerate(parts):
-        own = part.column.values[part.listed.tasks[task]]
-        table[places[part.run.list_key], number] = own
-    return Sheet(
-        task=task,
-        metric=metric,
-        keys=tuple(row),
-        groups=tuple(groups),
-        runs=tuple(part.run for part in parts),
-        values=table,
-        unscored=tuple(_unscored(part.column, part.listed.tasks[task]) for part in parts),
-        ties=tuple(_tie_rate(part.column, part.listed.tasks[task]) for part in parts),
-    )
-
-
-def _unscored(column: Column, rows: Index) -> Mapping[str, int]:
-    absent = rows[np.isnan(column.values[rows])].tolist()
-    return Counter(column.why[row] for row in absent if column.why[row] != NO_WISH)
-
-
-def _tie_rate(column: Column, rows: Index) -> float | None:
-    if column.tied is None:
-        return None
-    known = column.tied[rows]
-    known = known[~np.isnan(known)]
-    return 100 * float(known.mean()) if len(known) else None

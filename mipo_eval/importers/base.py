@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval import __version__
-from mipo_eval.evaluation.graded import unit
+from mipo_eval.evaluation.graded import OVERALL, unit
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.metrics.win_rate import outcome_rates
@@ -347,7 +347,7 @@ def grade_scores(
             groups=[entry.item.group for entry in of_task],
             reasons=[(grade.reason if grade else None) or NOT_JUDGED for grade in found],
         )
-        scores.append(replace(score, task=task or "average"))
+        scores.append(replace(score, task=task or OVERALL))
     return scores
 
 
@@ -357,7 +357,7 @@ def as_rate(run: RunRecord, score: Score, judge: JudgeRecord) -> Score:
     Other tools' standard errors put a share of nothing between 0 and 0, and others above 1.
     """
     given = {(g.item_key, g.text_key): g.value for g in run.grades if g.judge_key == judge.key}
-    entries = [made for made in run.entries if score.task in {made.task, "average"}]
+    entries = [made for made in run.entries if score.task in {made.task, OVERALL}]
     values = [given.get((made.item.key, made.text_key)) for made in entries]
     shares = [100.0 * value for value in values if value in {0.0, 1.0}]
     if score.value is None or not shares or len(shares) < len(values):

@@ -164,3 +164,8 @@ def direction(metric: str) -> Literal["higher", "lower"] | None:
     if metric in DESCRIPTIVE:
         return None
     return "lower" if metric in LOWER_IS_BETTER else "higher"
+
+
+def sign(metric: str) -> int:
+    """Return -1 where lower values of a metric are better, else 1."""
+    return -1 if direction(metric) == "lower" else 1

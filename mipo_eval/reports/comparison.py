@@ -7,7 +7,8 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.graded import GRADE_MEAN, grader
-from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, METRICS, Outcomes, Sheet
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, METRICS, Outcomes
+from mipo_eval.evaluation.sheets import Sheet
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.equal_length import (

@@ -10,9 +10,10 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.graded import GRADE_MEAN
-from mipo_eval.evaluation.outcomes import DERIVED, ENDS, Sheet
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS
 from mipo_eval.evaluation.score import Numbers, Snapshot
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.evaluation.sheets import Sheet
+from mipo_eval.metrics.aggregate import direction, sign
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
@@ -202,7 +203,7 @@ def _section(
             name = group[0].name if len(group) == 1 else replace(group[0].name, variant=None)
             rows.setdefault(id(group[0]), (name, {}))[1][task] = cell
     found = [Row(name=name, cells=cells) for name, cells in rows.values()]
-    found.sort(key=lambda row: _order(row, tasks, _sign(metric)))
+    found.sort(key=lambda row: _order(row, tasks, sign(metric)))
     return Section(
         suite=suite,
         metric=metric,
@@ -213,11 +214,11 @@ def _section(
     )
 
 
-def _order(row: Row, tasks: Sequence[str], sign: int) -> tuple[bool, float]:
+def _order(row: Row, tasks: Sequence[str], way_up: int) -> tuple[bool, float]:
     cells = (row.cells.get(task) for task in tasks)
     levels = [cell.value if cell.level is None else cell.level for cell in cells if cell]
     known = [level for level in levels if level is not None]
-    return not known, -sign * sum(known) / len(known) if known else 0.0
+    return not known, -way_up * sum(known) / len(known) if known else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,9 +330,9 @@ def _choose(group: Sequence[_Line], sheet: Sheet, column: _Column) -> tuple[_Lin
         return group[int(np.argmax(known))], None
     lines = [line for line, has in zip(group, known, strict=True) if has]
     names = [line.name.variant or "" for line in lines]
-    sign = _sign(sheet.metric)
-    best = best_of(sign * table[:, known], names, sheet.groups, seed=column.seed)
-    return lines[names.index(best.name)], best if sign > 0 else _mirrored(best)
+    way_up = sign(sheet.metric)
+    best = best_of(way_up * table[:, known], names, sheet.groups, seed=column.seed)
+    return lines[names.index(best.name)], best if way_up > 0 else _mirrored(best)
 
 
 def _mirrored(best: BestOf) -> BestOf:
@@ -383,7 +384,7 @@ def _stored_cell(group: Sequence[_Line], column: _Column) -> Cell:
     ]
     values = [[score.value for score in of if score.value is not None] for of in found]
     means = {k: float(np.mean(own)) for k, own in enumerate(values) if own}
-    best = max(means, key=lambda k: _sign(column.metric) * means[k], default=0)
+    best = max(means, key=lambda k: sign(column.metric) * means[k], default=0)
     line, scores, several = group[best], found[best], len(values[best]) > 1
     signature = column_signature(scores[0].signature)
     # What a choice is worth cannot be known without values per item.
@@ -425,11 +426,11 @@ def _with_ranks(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> 
         return made
     table = by_seed(sheet, [_columns(lines[k], sheet) for k in alike])
     table += np.array([[luck(cells[k])] for k in alike])
-    sign = _sign(sheet.metric)
+    way_up = sign(sheet.metric)
     for place, rank in ranks(table, sheet).items():
         made[alike[place]] = replace(
             cells[alike[place]],
-            level=sign * rank.mean,
+            level=way_up * rank.mean,
             missing=rank.missing,
             rank=rank.rank,
             rank_ci95=rank.rank_ci95,
@@ -457,15 +458,10 @@ def ranks(table: Floats, sheet: Sheet) -> dict[int, Rank]:
         return {}
     names = [str(k) for k in known.tolist()]
     try:
-        ranked = rank_runs(_sign(sheet.metric) * table[:, known], names, sheet.groups)
+        ranked = rank_runs(sign(sheet.metric) * table[:, known], names, sheet.groups)
     except DataError:  # two of them have no scored item in common: there is no order to speak of
         return {}
     return {int(rank.name): rank for rank in ranked}
-
-
-def _sign(metric: str) -> int:
-    """Return -1 where lower is better."""
-    return -1 if direction(metric) == "lower" else 1
 
 
 def section_json(section: Section) -> dict[str, Any]:

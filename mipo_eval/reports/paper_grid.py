@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.aggregate import sign
 from mipo_eval.reports.paper import PAPER, TITLES, Table, published
 from mipo_eval.reports.paper_entries import DATASETS, METRICS, SIZES, PaperEntry
 
@@ -161,11 +161,11 @@ def _standings(
     entries: Sequence[PaperEntry], columns: Sequence[GridColumn], table: Table
 ) -> list[Standing]:
     """Return which numbers are the best of their columns, and which not told apart from it."""
-    sign = -1 if direction(METRICS[table][0]) == "lower" else 1
+    way_up = sign(METRICS[table][0])
     made: list[Standing] = [""] * len(entries)
     for column in dict.fromkeys(columns):
         own = {
-            k: sign * level
+            k: way_up * level
             for k, entry in enumerate(entries)
             if columns[k] == column and (level := entry.level) is not None
         }

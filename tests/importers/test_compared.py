@@ -175,3 +175,31 @@ def test_logs_of_inspect_are_paired_too(capsys: pytest.CaptureFixture[str]) -> N
         ("a", "a"),
         ("b", "b"),
     ]
+
+
+def test_the_grade_of_two_turns_is_compared_over_both(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {
+            "question_id": question,
+            "model": model,
+            "judge": ["gpt-4", "single-v1"],
+            "user_prompt": f"Rate {question}.",
+            "judgment": "Fine. Rating: [[8]]",
+            "score": score + (question % 2),
+            "turn": turn,
+        }
+        for model, score in (("a", 8), ("b", 5))
+        for question in range(12)
+        for turn in (1, 2)
+    ]
+    Path("judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    imported(capsys, "judged.jsonl")
+    assert main(["leaderboard", "--json"]) == 0
+    (section,) = json.loads(capsys.readouterr().out)["sections"]
+    assert section["metric"] == "grade_mean"
+    for task, n in (("average", 24), ("turn 1", 12), ("turn 2", 12)):
+        cells = [row["cells"][task] for row in section["rows"]]
+        assert [(cell["value"], cell["n"], cell["letters"]) for cell in cells] == [
+            (8.5, n, "a"),
+            (5.5, n, "b"),
+        ], task
