@@ -40,6 +40,8 @@ NOT_JUDGED = "not judged"
 NOT_NEEDED = "not asked: decided early"
 NOT_GENERATED = "not generated"
 EMPTY = "empty response"
+NO_WISH = "no such wish"
+"""Why an item has no value that was never asked for one; it is not counted as left out."""
 NO_REFERENCE = "item has no reference"
 NO_PREFERENCES = "item has no preferences"
 

@@ -4,22 +4,12 @@ Such values are stored as grades. The judge that gave them is, of Inspect and MT
 the number is signed with; of lm-eval it is "METRIC,FILTER", by the number's own name and filter.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from mipo_eval.records import Run
 from mipo_eval.signature import Signature, short
-from mipo_eval.store.engine import Store
-from mipo_eval.store.items import Rated
-from mipo_eval.store.verdicts import grades_of
-from mipo_eval.verdict import NOT_JUDGED
 
 GRADE_MEAN = "grade_mean"
-OVERALL = "average"
-"""What a number over the items of all tasks has in place of a task."""
 _SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
 """Metrics that are 0-1 in other tools' files and percent here, where they have the same name."""
 
@@ -53,11 +43,3 @@ def grader(
 
 def _plain(name: object) -> str:
     return " ".join(str(name).replace("|", "/").split())
-
-
-def graded(store: Store, run: Run, judge_key: str, metric: str) -> Rated:
-    """Return one judge's grades of a run's answers, in the units of a metric."""
-    said = grades_of(store, run, judge_key)
-    values = [math.nan if value is None else value * unit(metric) for value, _ in said]
-    why = {row: own or NOT_JUDGED for row, (value, own) in enumerate(said) if value is None}
-    return Rated(np.array(values, dtype=np.float64), why)

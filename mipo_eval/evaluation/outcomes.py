@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.graded import OVERALL, graded, grader
-from mipo_eval.evaluation.sheets import Column, Part, Sheet, overall, sheet_of
+from mipo_eval.evaluation.graded import grader, unit
+from mipo_eval.evaluation.sheets import OVERALL, Column, Sheet, SheetPart, overall, sheet_of
 from mipo_eval.evaluation.wishes import WISHED, Ratings, wishes_met
 from mipo_eval.metrics.aggregate import SPANS
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
@@ -38,9 +38,9 @@ from mipo_eval.store.items import (
 )
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, answered, paired_texts, scorable
-from mipo_eval.store.verdicts import ratings_by, verdicts_on
+from mipo_eval.store.verdicts import grades_of, ratings_by, verdicts_on
 from mipo_eval.tasks.answers import LETTERS, grade
-from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, chooses
+from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, NOT_JUDGED, chooses
 
 NOT_TOLD = "the model type does not tell"
 NO_PROBABILITIES = "no probabilities"
@@ -246,12 +246,12 @@ class Outcomes:
     def _made(self, runs: Sequence[Run], metric: str, judge: str | None) -> list[Sheet]:
         if judge is not None and metric in JUDGED:
             self._read(runs, judge)
-        sheets: dict[str, list[Part]] = {}
+        sheets: dict[str, list[SheetPart]] = {}
         for run in runs:
             listed = self.listed(run)
             column = self._column(run, listed, metric, judge)
             for task in listed.tasks:
-                sheets.setdefault(task, []).append(Part(run, listed, column))
+                sheets.setdefault(task, []).append(SheetPart(run, listed, column))
         return [sheet_of(task, metric, parts) for task, parts in sheets.items()]
 
     def listed(self, run: Run) -> ItemList:
@@ -360,8 +360,7 @@ class Outcomes:
             found = measured(self._store, run, metric)
             return Column(found.values, found.why, None)
         if metric not in JUDGED:
-            found = graded(self._store, run, judge, metric)
-            return Column(found.values, found.why, None)
+            return self._graded(run, judge, unit(metric))
         if metric == "rating_mean":
             return self._means(run, listed, judge)
         if metric in WISHED:
@@ -369,6 +368,13 @@ class Outcomes:
             return Column(found.values, found.why, None)
         against = self.against_reference(run, judge)
         return compared(against, COMPARED[metric])
+
+    def _graded(self, run: Run, judge: str, scale: float) -> Column:
+        """Return what another tool scored, `scale` times as large as in its file."""
+        said = grades_of(self._store, run, judge)
+        values = np.array([math.nan if value is None else value * scale for value, _ in said])
+        why = {row: own or NOT_JUDGED for row, (value, own) in enumerate(said) if value is None}
+        return Column(values, why, None)
 
     def _means(self, run: Run, listed: ItemList, judge: str) -> Column:
         if not self.rates(judge):

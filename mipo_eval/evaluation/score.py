@@ -23,7 +23,7 @@ from mipo_eval.evaluation.outcomes import (
     chosen,
     compared,
 )
-from mipo_eval.evaluation.wishes import NO_WISH, WISHED
+from mipo_eval.evaluation.wishes import WISHED
 from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import mean_score, rate_score
@@ -44,7 +44,7 @@ from mipo_eval.store.runs import get_scores, stored_scores
 from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.store.verdicts import first_tokens
 from mipo_eval.tasks.answers import grade
-from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NOT_JUDGED, chooses
+from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NO_WISH, NOT_JUDGED, chooses
 
 STORED_RATES = (*WIN_RATES, "tie_rate")
 """What the main job stores of a comparison with the references."""

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mipo_eval.evaluation.graded import OVERALL
-from mipo_eval.evaluation.wishes import NO_WISH
 from mipo_eval.records import Run
 from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.store.items import Index, ItemList
+from mipo_eval.verdict import NO_WISH
+
+OVERALL = "average"
+"""What a number over the items of all tasks has in place of a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Column(NamedTuple):
     """(items,) 1 for a tie with the reference, 0 for none, NaN where nothing was compared."""
 
 
-class Part(NamedTuple):
+class SheetPart(NamedTuple):
     """What one run gives to one sheet."""
 
     run: Run
@@ -63,7 +65,7 @@ class Part(NamedTuple):
     column: Column
 
 
-def sheet_of(task: str, metric: str, parts: Sequence[Part]) -> Sheet:
+def sheet_of(task: str, metric: str, parts: Sequence[SheetPart]) -> Sheet:
     """Return what several runs have on the items of one task."""
     # Runs of one list (seeds, methods) share its places, found once; two rows of a list that hold
     # the same item keep the last value.

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mipo_eval.store.items import ItemList, Rated, Texts
-from mipo_eval.verdict import NOT_JUDGED, RESTRAINT, SATISFIED
+from mipo_eval.verdict import NO_WISH, NOT_JUDGED, RESTRAINT, SATISFIED
 
 SATISFIED_WISHES = "satisfied"
 FOLLOWED = "followed"
@@ -29,8 +29,6 @@ WISHED = (
     *(f"{SATISFIED_WISHES}_{name}" for name in (*DIMENSIONS, *_DEMO_DIMENSIONS)),
 )
 """Metrics of items that say what their preferences are."""
-NO_WISH = "no such wish"
-"""Why an item has no value that was never asked for one; it is not counted as left out."""
 
 Ratings = Mapping[tuple[str, str, int], int | None]
 """By item key, text key and place of the preference."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval import __version__
-from mipo_eval.evaluation.graded import OVERALL, unit
+from mipo_eval.evaluation.graded import unit
+from mipo_eval.evaluation.sheets import OVERALL
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.metrics.win_rate import outcome_rates

@@ -116,13 +116,7 @@ def compare_runs(
     runs, base = _runs(store, names, wanted.baseline)
     scores = {run.run_id: get_scores(store, run.run_id) for run in runs}
     outcomes = Outcomes(store)
-    graders = _graders(outcomes.specs, scores, wanted)
-    metric = _metric(wanted, scores, graders)
-    judge: StoredJudge | None = None
-    if metric in JUDGED:
-        judge = _judge(store, wanted.judge, scores)
-    elif metric in graders:
-        judge = find_judge(store, graders[metric])
+    metric, judge = _what(store, scores, outcomes.specs, wanted)
     labels = run_labels(runs, trained_rules(list_trainings(store)))
     shared, left_out = _sheets(outcomes, runs, metric, judge)
     if base and base.run_id in left_out:
@@ -251,6 +245,20 @@ def _runs(store: Store, names: Sequence[str], baseline: str | None) -> tuple[lis
         shown = ", ".join(f"{run} is of {suite}" for suite, run in suites.items())
         raise ConfigError(f"runs of different suites cannot be compared (suite: {shown})")
     return runs, base
+
+
+def _what(
+    store: Store,
+    scores: Mapping[str, Sequence[Score]],
+    judges: Mapping[str, Mapping[str, Any]],
+    wanted: ComparisonQuery,
+) -> tuple[str, StoredJudge | None]:
+    """Return the metric to compare, and the judge whose ratings or grades it is made of."""
+    graders = _graders(judges, scores, wanted)
+    metric = _metric(wanted, scores, graders)
+    if metric in JUDGED:
+        return metric, _judge(store, wanted.judge, scores)
+    return metric, find_judge(store, graders[metric]) if metric in graders else None
 
 
 def _graders(
