@@ -16,7 +16,7 @@ from typing import Any
 
 from mipo_eval import settings
 from mipo_eval.environment import environment
-from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
+from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import (
     chat_template_of,
@@ -364,9 +364,19 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
 def make_examples(
     store: Store, request: TrainingRequest, progress: Progress
 ) -> tuple[TrainingExamples, TrainingExamples | None]:
-    """Return what is learned from, and what is measured on; draws what the store does not have."""
+    """Return what is learned from, and what is measured on; draws what the store does not have.
+
+    Without one held-out pair there is no held-out loss, which only matters if that is what chooses.
+    """
     maker = example_maker(store, request, progress)
-    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
+    made = maker.make(request.data)
+    try:
+        return made, maker.make(request.held_out) if request.held_out else None
+    except DataError as error:
+        if request.recipe.items.choose_by == "loss":
+            raise
+        progress.warn(f"there will be no held-out loss: {error}")
+        return made, None
 
 
 def example_maker(store: Store, request: TrainingRequest, progress: Progress) -> ExampleMaker:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mipo_eval.errors import DataError
 from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.store import Store
@@ -261,3 +262,31 @@ def test_what_the_context_adds_is_what_was_recorded_for_real_weights(shared_data
     assert figures["pmi_chosen"] == pytest.approx(expected, abs=0.5)
     assert figures["pmi_rejected"] == pytest.approx(sum(rejected) / 4, abs=0.5)
     assert figures["pmi_chosen"] > figures["pmi_rejected"] + 3
+
+
+@pytest.mark.parametrize("choose_by", ["satisfied:checker", "loss"])
+def test_without_a_held_out_pair_only_a_choice_by_loss_ends(
+    request_of: TrainingRequest, monkeypatch: pytest.MonkeyPatch, choose_by: str
+) -> None:
+    held_out = request_of.data
+
+    class Maker:
+        def make(self, data: Any) -> str:
+            if data is held_out:
+                raise DataError("none of 19 items gives a preference pair")
+            return "examples"
+
+    monkeypatch.setattr(run, "example_maker", lambda *_: Maker())
+    items = replace(request_of.recipe.items, choose_by=choose_by)
+    recipe = replace(request_of.recipe, items=items)
+    asked = replace(request_of, recipe=recipe, data=(), held_out=held_out)
+    progress = Halting()
+    with Store.open("s.db") as store:
+        if choose_by == "loss":
+            with pytest.raises(DataError, match="none of 19 items"):
+                run.make_examples(store, asked, progress)
+        else:
+            assert run.make_examples(store, asked, progress) == ("examples", None)
+            assert progress.warned == [
+                "there will be no held-out loss: none of 19 items gives a preference pair"
+            ]
