@@ -74,6 +74,11 @@ NOTHING = Signature()
 """Of a number with no choice to name."""
 
 
+def in_signature(name: str) -> str:
+    """Return a foreign name as a signature can hold it."""
+    return " ".join(name.replace("|", "/").split())
+
+
 def short(digest: str) -> str:
     """Return the eight digits of a digest that signatures and tables show."""
     return digest[:8]

@@ -7,7 +7,7 @@ the number is signed with; of lm-eval it is "METRIC,FILTER", by the number's own
 from collections.abc import Mapping
 from typing import Any
 
-from mipo_eval.signature import Signature, short
+from mipo_eval.signature import Signature, in_signature, short
 
 GRADE_MEAN = "grade_mean"
 _SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
@@ -36,10 +36,5 @@ def grader(
     own = {key: spec for key, spec in judges.items() if spec.get("imported") == source}
     if named := parts.get("judge_key"):
         return next((key for key in own if short(key) == named), None)
-    # A signature holds a filter's name with its blanks made one.
     name = f"{metric},{parts.get('filter')}"
-    return next((key for key, spec in own.items() if _plain(spec.get("name")) == name), None)
-
-
-def _plain(name: object) -> str:
-    return " ".join(str(name).replace("|", "/").split())
+    return next((key for key in own if in_signature(str(own[key].get("name"))) == name), None)

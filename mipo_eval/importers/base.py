@@ -19,7 +19,7 @@ from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.records import Item, Score, text_key
 from mipo_eval.rows import FileRow
-from mipo_eval.signature import join, short
+from mipo_eval.signature import in_signature, join, short
 from mipo_eval.stats.estimates import standard_error
 from mipo_eval.store.items import key_of_list
 from mipo_eval.store.verdicts import Grade
@@ -249,11 +249,6 @@ def made_reply(judge: JudgeRecord, request: Mapping[str, Any], reply: str) -> Re
     """Return the ledger row of a reply; equal requests with equal replies are one row."""
     asked = canonical_json(dict(request))
     return ReplyRecord(digest([judge.spec, asked, reply]), judge.spec, asked, reply)
-
-
-def in_signature(name: str) -> str:
-    """Return a foreign name as a signature can hold it."""
-    return " ".join(name.replace("|", "/").split())
 
 
 def item_verdicts(

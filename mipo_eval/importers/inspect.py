@@ -24,7 +24,6 @@ from mipo_eval.importers.base import (
     entry,
     facts,
     grade_means,
-    in_signature,
     part,
     signed,
     told,
@@ -32,7 +31,7 @@ from mipo_eval.importers.base import (
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
 from mipo_eval.rows import FileRow, cleaned, parse
-from mipo_eval.signature import join
+from mipo_eval.signature import in_signature, join
 
 SOURCE = "inspect"
 VERSIONS = (1, 2)

@@ -6,10 +6,10 @@ Names and scale are lighteval's own ("em" is 0-1).
 from collections.abc import Sequence
 from pathlib import Path
 
-from mipo_eval.importers.base import Imported, RunRecord, facts, in_signature, part, signed, told
+from mipo_eval.importers.base import Imported, RunRecord, facts, part, signed, told
 from mipo_eval.records import Score
 from mipo_eval.rows import FileRow
-from mipo_eval.signature import join
+from mipo_eval.signature import in_signature, join
 
 SOURCE = "lighteval"
 _ABOUT = ("model_sha", "model_dtype", "model_config", "lighteval_sha", "max_samples",

@@ -26,7 +26,6 @@ from mipo_eval.importers.base import (
     entry,
     facts,
     grade_scores,
-    in_signature,
     part,
     signed,
     told,
@@ -35,7 +34,7 @@ from mipo_eval.keys import canonical_json
 from mipo_eval.models.thinking import continued
 from mipo_eval.records import Item, Score
 from mipo_eval.rows import FileRow, parse, read_rows, short_name
-from mipo_eval.signature import join
+from mipo_eval.signature import in_signature, join
 
 SOURCE = "lm_eval"
 _RESULTS = re.compile(r"results_(?P<time>.+)")
