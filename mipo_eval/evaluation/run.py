@@ -66,11 +66,17 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
     _require_responses(rows, evaluation)
     coming = list(_steps(store, evaluation, run, rows))
     steps.plan(coming)
+    ratings = sum(r.n_preferences * (bool(r.text) + bool(r.reference_key)) for r in rows)
+    del rows  # all texts of the run, which are read again where they are judged and scored
     for judge, planned in zip(evaluation.judges, coming, strict=False):  # controls come after
+        stage = Stage(f"ratings by {judge.name}", ratings, partial(spending, judge.backend))
         if planned.units:
             asyncio.run(judge.backend.check())
-        _judge(store, run, judge, rows, steps)
-    del rows  # all texts of the run, which are read again for the scores
+            _judge(store, run, judge, stage, steps)
+        else:  # all of them are stored
+            steps.start(stage.what, stage.total, stage.status)
+            steps.advance(stage.total)
+            steps.finish()
     scores = _scores(store, evaluation, run, steps)
     put_scores(store, run.run_id, scores)
     return Result(run=run, scores=scores, judges=evaluation.judges)
@@ -124,12 +130,7 @@ def _require_responses(rows: Sequence[Scorable], evaluation: Evaluation) -> None
     )
 
 
-def _judge(
-    store: Store, run: Run, judge: Judge, rows: Sequence[Scorable], progress: Progress
-) -> None:
-    total = sum(r.n_preferences * (bool(r.text) + bool(r.reference_key)) for r in rows)
-    stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
-
+def _judge(store: Store, run: Run, judge: Judge, stage: Stage, progress: Progress) -> None:
     def texts() -> Iterator[tuple[Item, str]]:
         for entry in answered(store, run.list_key, run.generation_key):
             yield entry.item, (entry.response.text if entry.response else None) or ""

@@ -32,9 +32,10 @@ def _window_keys(words: Ints, width: int) -> Keys:
     """Return per position a key that sorts like the `width` words (or more) that start there."""
     bits = max(1, int(words.max(initial=0)).bit_length())
     first = words.astype(np.uint64)
-    keys, covered = first, 1
+    keys, covered = first.copy(), 1
     while covered < width and bits * (covered + 1) <= 64:
-        keys = (keys << np.uint64(bits)) | _shifted(first, covered)
+        keys <<= np.uint64(bits)  # in place: there may be millions
+        keys |= _shifted(first, covered)
         covered += 1
     while covered < width:
         # Too many different words for one key: replace windows by their rank and pair the ranks.

@@ -1,6 +1,7 @@
 """Pictures of the board for the README: `make screenshots` writes them to docs/screenshots.
 
-They are taken of a store that `mipo-eval demo` fills, or of the one that is named.
+They are taken of a store that `mipo-eval demo` fills, or of the one that is named: of a store with
+runs on everyday, such as that of `make demo-real`, there is one picture, for docs/real_model.md.
 """
 
 import subprocess
@@ -17,7 +18,12 @@ from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
-_SIZES = {"leaderboard": (1440, 760), "pairs": (1180, 900), "comparison": (1180, 900)}
+_SIZES = {
+    "leaderboard": (1440, 760),
+    "pairs": (1180, 900),
+    "comparison": (1180, 900),
+    "everyday": (1180, 800),
+}
 _DRAWN = "!document.querySelector('[data-testid=stSkeleton]')"
 """Tables and plots come after the page itself."""
 _COLOURS = 128
@@ -35,6 +41,8 @@ def _demo(folder: Path) -> Path:
 def _choices(store: Path) -> dict[str, dict[str, str]]:
     """Return what is chosen on each page: the last checkpoint against the demo's base model."""
     with Store.open(str(store), mode="read") as opened:
+        if any(run.suite == "everyday" for run in list_runs(opened)):
+            return {"everyday": {"suite": "everyday", "metric": "restraint"}}
         runs = [run for run in list_runs(opened) if run.suite == "demo"]
         base = next(run for run in runs if (run.model, run.prompting) == ("demo", "personalized"))
         found = pairings(opened, runs[0].run_id, base.run_id)
@@ -61,7 +69,7 @@ def take(store: Path) -> None:
             width, height = _SIZES[page]
             visitor = driving.open_window(browser, board, width=width)
             visitor.page.set_viewport_size({"width": width, "height": height})
-            visitor.open("" if page == "leaderboard" else page, **choices)
+            visitor.open("" if page in {"leaderboard", "everyday"} else page, **choices)
             visitor.page.wait_for_function(_DRAWN)
             visitor.page.wait_for_timeout(1_000)  # plots grow into their place
             path = FOLDER / f"{page}.png"
