@@ -84,18 +84,12 @@ def prepare(folder: Path, count: int, url: str) -> list[str]:
     return [*command, "--store", str(folder / "store.db")]
 
 
-def run(command: list[str]) -> None:
-    """Run a command, which must succeed."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-
-
 _MEASURED = """import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
 
-def memory(command: list[str]) -> float:
+def run(command: list[str]) -> float:
     """Run a command, which must succeed, and return the most memory it had, in MB.
 
     Started by a small process: one that a large one starts is counted with that one's memory.
@@ -221,7 +215,7 @@ def again(count: int) -> Iterator[Result]:
     with JudgeServer(0.0) as server, tempfile.TemporaryDirectory() as folder:
         command = prepare(Path(folder), count, server.url)
         peaks: list[float] = []
-        first = median_seconds(lambda: peaks.append(memory(command)), 1, of_children)
+        first = median_seconds(lambda: peaks.append(run(command)), 1, of_children)
         peak = max(peaks)
         server.told()
         second = median_seconds(lambda: run(command), 1, of_children)

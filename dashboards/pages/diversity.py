@@ -15,7 +15,7 @@ from mipo_eval.dashboards.tables.diversity import (
     within_table,
 )
 from mipo_eval.dashboards.tables.forest import number_rows
-from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.aggregate import sign
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
@@ -42,9 +42,9 @@ def _suites(board: frame.Board) -> None:
         return
     table = asked_for(table, "all-published")
     shown = of_tasks(table, tasks, "texts-of")
-    sign = -1 if direction(measure) == "higher" else 1
+    down = -sign(measure)
     for task, own in shown.groupby("task", sort=False):
-        rows = sorted(number_rows(own), key=lambda row: sign * row.value)
+        rows = sorted(number_rows(own), key=lambda row: down * row.value)
         _picture(rows, MEASURES[measure], str(task))
     st.caption(
         "Filled dots: measured here, with 95 % intervals. Hollow dots: Table 4 of the paper, which "

@@ -365,12 +365,12 @@ def _grid(section: "Section", published: "PublishedRows", marks: Mapping[str, in
 
 def _details(section: "Section", task: str, marks: Mapping[str, int]) -> "Grid":
     from mipo_eval.cli.render import Grid, interval
-    from mipo_eval.metrics.aggregate import direction
+    from mipo_eval.metrics.aggregate import sign
     from mipo_eval.reports.labels import decimals, tied_group
 
-    sign = 1 if direction(section.metric) == "lower" else -1
+    down = -sign(section.metric)
     rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
-    rows.sort(key=lambda both: (both[1].value is None, sign * _level(both[1])))
+    rows.sort(key=lambda both: (both[1].value is None, down * _level(both[1])))
     heads = ("value", "95 %", "rank", "tied\ngroup", "n", "tie\nrate")
     lines = []
     for row, cell in rows:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.evaluation.graded import unit
+from mipo_eval.evaluation.graded import NO_FILTER, of_filter, unit
 from mipo_eval.importers.base import (
     Imported,
     ItemRecord,
@@ -184,7 +184,7 @@ def _grade(run: RunRecord, row: FileRow, made: ItemRecord, wanted: Collection[st
     """Add what a sample scored by these metrics; False when there is not one number in it."""
     values = {name: value for name, value in _metrics(row).items() if name in wanted}
     for name, value in values.items():
-        judge = JudgeRecord(SOURCE, f"{name},{row.data.get('filter') or 'none'}")
+        judge = JudgeRecord(SOURCE, of_filter(name, str(row.data.get("filter") or NO_FILTER)))
         number = float(value) if _number(value) else None
         run.grade(judge, made, number, "no value in the sample")
     return any(map(_number, values.values()))
@@ -240,13 +240,13 @@ def _scores(results: FileRow, entries: Sequence[ItemRecord]) -> list[Score]:
                 continue
             error = numbers.get(f"{metric}_stderr{comma}{used}")
             n = 0 if lost else _counted(results, task, name) or held or None
-            scores.append(_score(task, metric, used or "none", (value, error), n))
+            scores.append(_score(task, metric, used or NO_FILTER, (value, error), n))
     return scores
 
 
 def _between(run: RunRecord, score: Score) -> Score:
-    judge = JudgeRecord(SOURCE, f"{score.metric},{score.signature.parts.get('filter')}")
-    return as_rate(run, score, judge)
+    name = of_filter(score.metric, score.signature.parts.get("filter", ""))
+    return as_rate(run, score, JudgeRecord(SOURCE, name))
 
 
 def _counted(

@@ -10,7 +10,7 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from importlib.util import find_spec
 from inspect import unwrap
 from itertools import pairwise
@@ -23,9 +23,6 @@ from mipo_eval.errors import ConfigError
 
 Ints = NDArray[np.int64]
 Tokenize = Literal["13a", "zh", "ja-mecab", "char", "nltk", "none"]
-
-_REMEMBERED = 10_000
-"""Texts whose words are kept for the next measure."""
 
 _SCRIPTS = {
     "zh": re.compile("[\u2e80-\u2fd5\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"),
@@ -64,7 +61,7 @@ def _sacrebleu(name: str) -> Callable[[str], list[str]]:
     from sacrebleu.metrics.bleu import _get_tokenizer
     from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
-    # sacreBLEU would remember 65,536 texts, twice.
+    # Unwrapped: sacreBLEU would remember 65,536 texts, twice; `Words` knows its own.
     kind: Any = _get_tokenizer(name)
     whole, parts = kind(), TokenizerRegexp()  # type: ignore[no-untyped-call]
     if name in {"13a", "zh"}:
@@ -79,7 +76,7 @@ def _sacrebleu(name: str) -> Callable[[str], list[str]]:
             return " ".join(line.split())
 
         whole._post_tokenizer = after
-    tokenize = lru_cache(_REMEMBERED)(partial(unwrap(kind.__call__), whole))
+    tokenize = partial(unwrap(kind.__call__), whole)
     # sacreBLEU strips the right end before it tokenizes; a trailing "-\n" shows the difference.
     return lambda text: tokenize(text.rstrip()).split()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.graded import GRADE_MEAN, grader
+from mipo_eval.evaluation.graded import GRADE_MEAN, NO_FILTER, grader, of_filter
 from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, METRICS, Outcomes
 from mipo_eval.evaluation.sheets import Sheet
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
@@ -162,7 +162,8 @@ def compare_runs(
 
 def _called(judge: StoredJudge | None, metric: str) -> str | None:
     """Return what a judge is called beside a metric; lm-eval's is the metric's own."""
-    return None if judge is None or judge.name == f"{metric},none" else judge.label
+    plain = of_filter(metric, NO_FILTER)
+    return None if judge is None or judge.name == plain else judge.label
 
 
 def _sheets(
@@ -290,14 +291,12 @@ def _metric(
                 f"{known or 'response_tokens'} can be compared"
             )
         return str(wanted.metric)
-    foreign = any("source" in s.signature.parts for own in scores.values() for s in own)
-    if graders and METRIC_NAMES["win"] not in found and not wanted.metric:
-        usual = (name for name in ("accuracy", GRADE_MEAN) if name in graders)
-        return next(usual, next(iter(graders)))
-    if METRIC_NAMES["win"] in found or wanted.judge or wanted.metric:
+    if METRIC_NAMES["win"] in found or wanted.metric or (wanted.judge and not graders):
         return METRIC_NAMES[wanted.ties]
-    for metric in () if foreign else ("accuracy", "satisfied", "rating_mean"):
-        if metric in found:
+    foreign = any("source" in s.signature.parts for own in scores.values() for s in own)
+    own = ("satisfied", "rating_mean")
+    for metric in ("accuracy", *((GRADE_MEAN, *graders) if foreign else own)):
+        if metric in (graders if foreign else found):
             return metric
     if foreign:
         raise ConfigError(

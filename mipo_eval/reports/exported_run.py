@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.graded import unit
+from mipo_eval.evaluation.graded import NO_FILTER, unit
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.records import Item, Run, Score, text_key
+from mipo_eval.records import Item, Run, Score
 from mipo_eval.reports.leaderboard import ranks
 from mipo_eval.reports.names import RowName, model_label, row_name, trained_rules
 from mipo_eval.signature import Signature, short
@@ -104,7 +104,7 @@ def load_run(
         text = made.response.text if made.response else None
         rated = _ratings(store, row.item_key, row.first, row.second) if text and shown > 0 else []
         shown -= bool(text)
-        given = grades.get((row.item_key, text_key("") if text == "" else row.first), {})
+        given = grades.get((row.item_key, made.text_key), {})
         lines = [*rated, *_in_words(said, given, names)]
         items.append(ExportedItem(made.task, made.item, text, said, given, lines))
     used = {key for made in items for key in (*made.verdicts, *made.grades)}
@@ -209,7 +209,7 @@ def lm_eval_results(run: ExportedRun) -> dict[str, Any]:
     for score in sorted(run.scores, key=lambda score: order.get(score.task, len(order))):
         if score.value is None:
             continue
-        filtered, scale = score.signature.parts.get("filter", "none"), unit(score.metric)
+        filtered, scale = score.signature.parts.get("filter", NO_FILTER), unit(score.metric)
         used = f"judge:{score.judge}" if score.judge else filtered
         width = score.ci95[1] - score.ci95[0] if score.ci95 else None
         results.setdefault(score.task, {"alias": score.task}).update(
