@@ -28,6 +28,7 @@ from mipo_eval.keys import digest
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training.balance import RouterBalance, reads, router_balance
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
+from mipo_eval.training.loop import run_trainer
 from mipo_eval.training.memory import memory_errors
 from mipo_eval.training.packed import GroupReader, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice
@@ -40,7 +41,6 @@ from mipo_eval.training.trainer import (
     is_main_process,
     load_policy,
     longest_text,
-    run_trainer,
     with_adapter,
 )
 from mipo_eval.training.uneven import Dealer, Dealt

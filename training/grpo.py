@@ -8,6 +8,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.training.logprobs import Codec, add_likelihood_head, summed_logprobs
+from mipo_eval.training.loop import run_trainer
 from mipo_eval.training.recipes import GrpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
 from mipo_eval.training.trainer import (
@@ -18,7 +19,6 @@ from mipo_eval.training.trainer import (
     arguments,
     guarded,
     load_policy,
-    run_trainer,
     world_size,
 )
 from mipo_eval.training.uneven import FilledSampler, without_repeats

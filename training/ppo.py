@@ -23,6 +23,7 @@ from mipo_eval.keys import item_rng
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training import losses
 from mipo_eval.training.actor_critic import ActorCritic
+from mipo_eval.training.loop import save_result
 from mipo_eval.training.memory import memory_errors
 from mipo_eval.training.recipes import Optimization, PpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
@@ -35,7 +36,6 @@ from mipo_eval.training.trainer import (
     arguments,
     diverged,
     last_checkpoint,
-    save_result,
     world_size,
 )
 

@@ -344,6 +344,7 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
             optimization=request.recipe.optimization,
             seed=request.round_seed,
             report=watch.report,
+            next_stage=watch.next_stage,
             chat_template=request.chat_template,
             told=request.effort.template_arguments(),
             save_steps=request.recipe.save_steps,

@@ -12,7 +12,7 @@ weight is right on average, and so is what millions of them do together (docs/sa
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,10 +164,17 @@ class MarginPairs(NamedTuple):
     """The same prompts, and a rejected response to each."""
     beta: float
 
-    def distances(self, folder: str | Path, adapter: Path | None = None) -> Tensor | None:
+    def distances(
+        self,
+        folder: str | Path,
+        adapter: Path | None = None,
+        *,
+        told: Callable[[int], None] = lambda _: None,
+    ) -> Tensor | None:
         """Return (pairs,) log pi(chosen) - log pi(rejected) in nats under a checkpoint, in float32.
 
         None where there is no memory for it: the training is done, and is not to fail by this.
+        `told` hears of every response that was read.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -177,14 +184,20 @@ class MarginPairs(NamedTuple):
         if 4 * _weights(Path(folder)) > get_max_memory().get(place, 0):  # a host kills who tries
             return None
         try:
-            return self._read(folder, adapter, place)
+            return self._read(folder, adapter, place, told)
         except RuntimeError as error:  # torch.OutOfMemoryError is one
             if "out of memory" not in str(error).lower():
                 raise
             return None
 
     @torch.no_grad()
-    def _read(self, folder: str | Path, adapter: Path | None, place: int | str) -> Tensor:
+    def _read(
+        self,
+        folder: str | Path,
+        adapter: Path | None,
+        place: int | str,
+        told: Callable[[int], None],
+    ) -> Tensor:
         from transformers import AutoModelForCausalLM
 
         with loading(str(folder)):
@@ -199,7 +212,11 @@ class MarginPairs(NamedTuple):
             model = PeftModel.from_pretrained(model, str(adapter))
         model.eval()
         texts = [*self.chosen, *self.rejected]
-        sums = response_logprobs(model, texts, rows=_ROWS).double().cpu()
+        read = []
+        for start in range(0, len(texts), _ROWS):
+            read.append(response_logprobs(model, texts[start : start + _ROWS], rows=_ROWS))
+            told(len(texts[start : start + _ROWS]))
+        sums = torch.cat(read).double().cpu()
         return sums[: len(self.chosen)] - sums[len(self.chosen) :]
 
 

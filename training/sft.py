@@ -8,6 +8,7 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.training.logprobs import IGNORED, Codec
+from mipo_eval.training.loop import run_trainer
 from mipo_eval.training.recipes import SftSettings
 from mipo_eval.training.trainer import (
     Trained,
@@ -18,7 +19,6 @@ from mipo_eval.training.trainer import (
     guarded,
     load_policy,
     longest_text,
-    run_trainer,
 )
 from mipo_eval.training.uneven import labelled_once
 

@@ -1,6 +1,6 @@
-"""What all methods share: the job they are given, arguments, weights, curves, resuming, saving.
+"""What all methods share: the job they are given, arguments, weights, curves, resuming.
 
-A method on transformers' Trainer builds its own from these and calls `run_trainer`:
+A method on transformers' Trainer builds its own from these and calls `run_trainer` (`loop.py`):
 
     model, tokenizer = load_policy(job)
     trainer = guarded(SFTTrainer)(model, args=SFTConfig(**arguments(job), ...), ...)
@@ -17,18 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mipo_eval.checkpoints import GENERATION_CONFIG, loading
+from mipo_eval.checkpoints import loading
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.weights import draw_neutrally
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
-
-if TYPE_CHECKING:
-    from mipo_eval.training.saved import MarginPairs, Margins
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -42,8 +39,6 @@ ADAPTER = "adapter"
 REFERENCE_FILE = "reference.safetensors"
 """File in `job.out` with what the reference model says of groups of responses (`dpo.py`)."""
 
-NOT_MEASURED = "the margin of the saved files was not measured: out of memory"
-
 _NAMES = {"mean_token_accuracy": "token_accuracy"}
 """Our name of a metric that TRL logs; others keep theirs."""
 
@@ -56,6 +51,9 @@ Messages = tuple[Mapping[str, str], ...]
 
 StepReport = Callable[[int, Mapping[str, float]], None]
 """Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
+
+NextStage = Callable[[str, int], Callable[[int], None]]
+"""Told that another stage begins, and of how many units; what it returns is told of those done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +110,7 @@ class TrainingJob:
     optimization: Optimization
     seed: int
     report: StepReport
+    next_stage: NextStage = lambda _what, _total: lambda _done: None
     chat_template: str | None = None
     """In place of the model's own."""
     told: Mapping[str, Any] = field(default_factory=dict)
@@ -363,41 +362,6 @@ def last_checkpoint(steps: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def run_trainer(
-    trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
-) -> tuple[str, ...]:
-    """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
-
-    The margin of `pairs` is reported as it was learned and as it was saved; returns what is to be
-    said of that.
-
-    Raises:
-        ConfigError: processes were started that do not train together.
-        ModelError: memory runs out, or the loss is not finite.
-    """
-    from transformers import PrinterCallback
-
-    from mipo_eval.training.memory import memory_errors
-
-    if trainer.args.world_size != world_size():
-        raise ConfigError(
-            f"{world_size()} processes were started, but {trainer.args.world_size} train together: "
-            "the configuration of accelerate launch does not fit this machine; see docs/training.md"
-        )
-    trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
-    trainer.add_callback(curve_callback(job))
-    resumed = last_checkpoint(job.out / STEPS)
-    with memory_errors():
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    found = save_result(trainer, job, pairs)
-    if found is None:
-        return (NOT_MEASURED,) if pairs else ()
-    job.report(
-        trainer.state.global_step, {"margin_learned": found.learned, "margin_saved": found.saved}
-    )
-    return (found.remark,) if found.remark else ()
-
-
 def curve_callback(job: TrainingJob) -> Any:
     """Return a callback that hands what a trainer logs to the job's `report`."""
     from transformers import TrainerCallback
@@ -439,62 +403,3 @@ def curve_metrics(logs: Mapping[str, Any]) -> dict[str, float]:
         if math.isfinite(number):
             found[("held_out_" if held_out else "") + _NAMES.get(name, name)] = number
     return found
-
-
-def save_result(
-    trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
-) -> "Margins | None":
-    """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
-
-    LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
-    a checkpoint like any other. Of `pairs` the margin is measured before and after, by the main
-    process.
-    """
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    lora = job.optimization.lora_rank is not None
-    trainer.save_model(str(job.out / ADAPTER if lora else job.out))  # gathers what is sharded
-    unset_hf_deepspeed_config()  # or what one process loads from here on waits for all the others
-    trainer.accelerator.wait_for_everyone()
-    if pairs:  # room for reading the files
-        trainer.accelerator.free_memory(trainer.optimizer)
-        trainer.optimizer = trainer.lr_scheduler = None
-        trainer.model.zero_grad(set_to_none=True)
-    found = _finish(job, lora=lora, pairs=pairs) if is_main_process() else None
-    trainer.accelerator.wait_for_everyone()
-    return found
-
-
-def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Margins | None":
-    from mipo_eval.training.saved import Margins, round_files
-
-    adapter = job.out / ADAPTER if lora else None
-    learned = pairs.distances(job.model if lora else job.out, adapter) if pairs else None
-    if adapter:
-        _save_merged(job, adapter)
-    else:
-        round_files(job.out, Path(job.model), seed=job.seed)
-    load_tokenizer(job).save_pretrained(job.out)
-    own = Path(job.model, GENERATION_CONFIG)
-    if own.exists():  # rollouts are drawn without it, those who use the result have it again
-        shutil.copyfile(own, job.out / GENERATION_CONFIG)
-    for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
-        (folder / "training_args.bin").unlink(missing_ok=True)
-    if pairs is None or learned is None:
-        return None
-    begun, saved = pairs.distances(job.reference or job.model), pairs.distances(job.out)
-    if begun is None or saved is None:
-        return None
-    return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
-
-
-def _save_merged(job: TrainingJob, adapter: Path) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    from mipo_eval.training.saved import dtype_of, with_merged
-
-    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype_of(Path(job.model)))
-    draw_neutrally(base)  # what ships with a base may be no configuration that can be saved
-    model = PeftModel.from_pretrained(base, str(adapter))
-    with_merged(model, seed=job.seed).save_pretrained(job.out)

@@ -1,7 +1,7 @@
 """What the store is told while a training goes on: that it is alive, and its learning curve."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mipo_eval.progress import Progress
@@ -41,6 +41,12 @@ class Watch:
         finally:
             if is_main_process():
                 self.finish()
+
+    def next_stage(self, what: str, total: int) -> Callable[[int], None]:
+        """Show that the steps are done and what is done after them; returns what to tell of it."""
+        self.finish()
+        self.start(what, total)
+        return self.advance
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Store what was measured at a step; see `data.StepReport`.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 
 from mipo_eval.training import saved
 from mipo_eval.training.dpo import train_dpo
+from mipo_eval.training.loop import NOT_MEASURED
 from mipo_eval.training.recipes import DpoSettings
 from mipo_eval.training.saved import MarginPairs, Margins, round_at_random, round_files
-from mipo_eval.training.trainer import NOT_MEASURED, TrainingExample, load_tokenizer
+from mipo_eval.training.trainer import TrainingExample, load_tokenizer
 from tests.training.jobs import Curves, example, job, weights
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -122,6 +123,23 @@ def test_a_training_does_not_fail_by_what_is_measured_after_it(
     assert outcome["notes"] == (NOT_MEASURED,)
     assert not curves.of("margin_saved")
     assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_the_check_of_the_saved_files_is_a_stage_of_its_own(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """Three models read for minutes on a processor, which must not look like a hang."""
+    began: list[tuple[str, int]] = []
+    reads: list[int] = []
+
+    def next_stage(what: str, total: int) -> Callable[[int], None]:
+        began.append((what, total))
+        return reads.append
+
+    asked = dataclasses.replace(job(tiny_model, tmp_path / "out", _pairs()), next_stage=next_stage)
+    train_dpo(asked, DpoSettings())
+    assert began == [("checking the saved files", sum(reads))]
+    assert sum(reads) == 6 * len({pair.item.item_id for pair in asked.examples})
 
 
 def test_what_does_not_fit_is_not_measured(
