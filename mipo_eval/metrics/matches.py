@@ -91,11 +91,10 @@ def _clipped(held: _Holders) -> Ints:
     return np.where(is_best & (holders == 1), second, counts)
 
 
-def _shared(held: _Holders) -> _Holders:
-    """Return the n-grams that several texts hold."""
-    several = held.sizes > 1
-    kept = np.repeat(several, held.sizes)
-    sizes = held.sizes[several]
+def _kept(held: _Holders, which: NDArray[np.bool_]) -> _Holders:
+    """Return some of the n-grams; `which`: (n-grams,)."""
+    kept = np.repeat(which, held.sizes)
+    sizes = held.sizes[which]
     return _Holders(held.texts[kept], held.counts[kept], np.cumsum(sizes) - sizes, sizes)
 
 
@@ -187,10 +186,13 @@ def leave_one_out_matches(
             grams = np.concatenate([[0], np.cumsum(changes)])
             held = _holders(grams, texts[at].astype(np.int64), text_bits)
             matched[n] += np.bincount(held.texts, weights=_clipped(held), minlength=n_texts)
-            shared = _shared(held) if kinds else held
-            if len(shared.starts):
+            several = held.sizes > 1
+            if kinds and several.any():
+                shared = _kept(held, several)
                 for found, ids in zip(lost, kinds, strict=True):
                     found.append(_lost(shared, ids, n))
+            # What follows an n-gram of one text alone is in no other text either.
+            at, grams = at[several[grams]], grams[several[grams]]
     return matched.T.astype(np.int64), [joined(found) for found in lost]
 
 

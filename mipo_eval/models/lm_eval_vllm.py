@@ -10,14 +10,14 @@ from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.models.raw_response import FINISHED, RawResponse
 from mipo_eval.models.recording import Recording
 from mipo_eval.models.thinking import decoded
-from mipo_eval.models.vllm import adapter_arguments, own_dtype
+from mipo_eval.models.vllm import adapter_arguments, on_processor, own_dtype
 
 
 class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
     """VLLM that tells how each response ended."""
 
     def __init__(self, checkpoint: Checkpoint, *, seed: int = 0, **kwargs: Any) -> None:
-        own = {"dtype": own_dtype(checkpoint), **adapter_arguments(checkpoint)}
+        own = {"dtype": own_dtype(checkpoint), **on_processor(), **adapter_arguments(checkpoint)}
         if checkpoint.adapter:
             own |= {"lora_local_path": str(checkpoint.adapter)}
             own |= {"tokenizer": str(checkpoint.tokenizer)}

@@ -112,6 +112,7 @@ class VllmBackend(CheckpointBackend):
             model=str(self.checkpoint.folder),
             tokenizer=str(self.checkpoint.tokenizer),
             **adapter_arguments(self.checkpoint),
+            **on_processor(),
             tensor_parallel_size=self._tensor_parallel_size,
             max_model_len=self._max_model_len,
             dtype=self._dtype,
@@ -126,6 +127,17 @@ class VllmBackend(CheckpointBackend):
 def own_dtype(checkpoint: Checkpoint) -> str:
     """Return the precision a checkpoint says it has; vLLM's own choice halves float32."""
     return str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "auto")
+
+
+def on_processor() -> dict[str, Any]:
+    """Return what vLLM's engine is told where it runs on a processor.
+
+    Prompts that are too many to be read at once are else read in parts, after which vLLM sets the
+    random numbers of a seeded request back: those of a processor cannot be, and the engine ends.
+    """
+    from vllm.platforms import current_platform
+
+    return {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
 
 
 def adapter_arguments(checkpoint: Checkpoint) -> dict[str, Any]:

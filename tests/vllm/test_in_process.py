@@ -76,3 +76,18 @@ def test_a_draw_is_the_items_own_whatever_is_drawn_beside_it(
     assert len({text for _, text, *_ in four}) == 4
     assert len(three) == 3
     assert set(three) <= set(four)
+
+
+def test_more_prompts_are_drawn_from_than_are_read_at_once(
+    shared_data: Path, tmp_path: Path, vllm_environment: Path
+) -> None:
+    """On a processor vLLM ended where it read a prompt in parts and drew with a seed."""
+    model = widen(shared_data / "stories260k" / "hf", tmp_path / "stories260k")
+    long = "The dog saw a bird and the bird saw a dog. " * 8
+    items = [ITEMS[0] | {"item_id": f"story-{i}", "prompt": f"{i} {long}"} for i in range(64)]
+    Path("items.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in items))
+    drawn = ("--decoding", "temperature=1,max_tokens=8")
+    run_command(vllm_environment / "bin" / "python", f"vllm:{model}", tmp_path / "vllm.db", *drawn)
+    found = responses(tmp_path / "vllm.db")
+    assert len(found) == len(items)
+    assert sum(int(str(tokens)) for *_, tokens, _ in found) > 2 * 4096
