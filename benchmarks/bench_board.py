@@ -7,6 +7,7 @@ time of the server, which other work on the machine changes less.
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -85,6 +86,11 @@ def shown(name: str, size: str, spent: Spent, limit: float | None = None) -> Res
     return Result(name=name, size=size, ours=spent.wall, wanted=wanted, note=note)
 
 
+def turn(window: Visitor, title: str) -> None:
+    """Turn to a page and wait until it is drawn."""
+    window.turn_to(title)
+
+
 def click(window: Visitor, name: str) -> float:
     """Choose one of the rules for ties, and return the seconds until the page is drawn."""
     return float(window.page.get_by_role("radio", name=name).evaluate(_CLICK))
@@ -124,10 +130,10 @@ def _driven(path: Path, size: str, pages: tuple[str, ...]) -> Iterator[Result]:
         yield shown("First page, the browser's drawing included", size, spent, FIRST_PAGE)
         window.page.wait_for_timeout(1000 * _LOOK)
         for name in ("half", "a win"):
-            spent = server.timed(lambda name=name: click(window, name))
+            spent = server.timed(partial(click, window, name))
             yield shown(f"The first page where a tie is {name}", size, spent, FILTER_CHANGE)
         for title in (*pages, "Leaderboard"):
-            spent = server.timed(lambda title=title: window.turn_to(title) and None)
+            spent = server.timed(partial(turn, window, title))
             yield shown(f"Turning to the page {title}", size, spent)
         peak = server.peak()
         yield Result(

@@ -11,6 +11,7 @@ stands what others do: rows as if they were independent, prompts alone, items of
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
@@ -95,7 +96,8 @@ def main() -> int:
     print(f"nominal 95 % intervals and 5 % tests, {options.simulations} simulations each")
     covered = chain(coverages(), coverages_of_wins(), coverages_of_judges(), of_texts())
     tested = chain(findings(), at_margins(), powers())
-    cases = [case for case in chain(covered, tested) if options.only in case.name]
+    every: Iterable[Coverage | Found] = chain(covered, tested)
+    cases = [case for case in every if options.only in case.name]
     simulate = partial(simulated, simulations=options.simulations, seed=options.seed)
     good = True
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.judge_server import REPOSITORY
@@ -28,9 +29,7 @@ def measure(quick: bool) -> Iterator[Result]:
         for rows in sizes:
             path = _write(Path(folder) / f"{rows}.json", rows)
             store = f"{folder}/{rows}.db"
-            costs.append(
-                median_seconds(lambda path=path, store=store: _run(path, store), 1, of_children)
-            )
+            costs.append(median_seconds(partial(_run, path, store), 1, of_children))
         size = f"{sizes[-1]:,} rows of {_MODELS} models"
         yield compared(
             lambda: median_seconds(lambda: _plain(path)),

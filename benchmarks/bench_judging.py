@@ -14,6 +14,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 from benchmarks.judge_server import JudgeServer
@@ -59,9 +60,7 @@ def _at(latency: float, number: int, rounds: int) -> Iterator[Result]:
         }
         for name in _PEERS:
             peer = own if name in _HERE else other
-            loops[name] = lambda count, name=name, peer=peer: peer.spent(
-                name, server.url, count, _AT_ONCE
-            )
+            loops[name] = partial(_theirs, peer, name, server.url)
         for count in [_AT_ONCE] + [number] * rounds:
             for name, loop in loops.items():
                 try:
@@ -88,8 +87,9 @@ def _at(latency: float, number: int, rounds: int) -> Iterator[Result]:
     )  # fmt: skip
     for name, title in _PEERS.items():
         if name not in medians:
-            about = {"size": size, "ours": ours.wall, "note": failed[name]}
-            yield Result(name=f"Judging beside {title}", **about)
+            yield Result(
+                name=f"Judging beside {title}", size=size, ours=ours.wall, note=failed[name]
+            )
             continue
         took = medians[name]
         note = f"it takes {1e3 * took.processor / number:.2f} ms of processor a request"
@@ -99,6 +99,10 @@ def _at(latency: float, number: int, rounds: int) -> Iterator[Result]:
             name=f"Judging beside {title}", size=size, ours=ours.wall, other=took.wall,
             ratio=took.wall / ours.wall, wanted=">= 1.5", note=note,
         )  # fmt: skip
+
+
+def _theirs(peer: Peer, name: str, url: str, number: int) -> Spent:
+    return peer.spent(name, url, number, _AT_ONCE)
 
 
 async def _ours(url: str, number: int) -> Spent:

@@ -91,9 +91,9 @@ def _our_step(folder: Path, k: int, loss: Any) -> Step:
     def step() -> float:
         model.zero_grad()
         square = reader.logprobs(model, reader.collate(rows))
-        found = contrastive_measures([square], loss).loss
+        found: Any = contrastive_measures([square], loss).loss
         found.backward()
-        return found.item()
+        return float(found)
 
     return step
 
@@ -124,6 +124,6 @@ def _naive_step(folder: Path, k: int, loss: str) -> Step:
         if loss == "sami":
             found = (found - own_among([*map(list, zip(*square, strict=True))])) / 2
         found.backward()
-        return found.item()
+        return float(found)
 
     return step

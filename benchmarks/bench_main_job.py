@@ -50,8 +50,8 @@ def items(count: int) -> Iterator[Item]:
 
 def answer(n: int) -> str:
     """Return a response of some forty words."""
-    words = ("boil", "the", "water", "warm", "the", "pot", "add", "two", "spoons", "of", "leaves")
-    words += ("wait", "four", "minutes", "and", "pour")
+    words = ["boil", "the", "water", "warm", "the", "pot", "add", "two", "spoons", "of", "leaves"]
+    words += ["wait", "four", "minutes", "and", "pour"]
     return " ".join(words[(n + i * (1 + n % 7)) % len(words)] for i in range(40)) + f" kettle {n}."
 
 

@@ -141,6 +141,6 @@ def measure(quick: bool) -> Iterator[Result]:
         model = load_model(spec, options, decoding)
         drawer = Drawer(model, model._lm.model, decoding)
         for negatives, n in (("missing", 1), ("missing", 3), ("random", 3), ("random", 10)):
-            settings = PairSettings(negatives=negatives, n_negatives=n)  # type: ignore[arg-type]
+            settings = PairSettings(negatives=negatives, n_negatives=n)
             yield compare(drawer, items, settings)
         model.close()

@@ -9,8 +9,10 @@ import gc
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 from benchmarks.peers import Peer, make_texts
 from benchmarks.results import Result, compared, exponent
@@ -35,22 +37,24 @@ def measure(quick: bool) -> Iterator[Result]:
                 yield Result(name=name, size=size, ours=ours[n], note="it would take too long")
                 continue
             found = compared(
-                lambda n=n: peer.spent("fast_bleu", n, 7).processor,
+                partial(_of_processor, peer, "fast_bleu", n, 7),
                 name=name, size=size, ours=ours[n], wanted=">= 1",
             )  # fmt: skip
             last = found.other
             yield found
-        about = {"size": f"{looped:,} texts", "ours": ours[looped], "wanted": ">= 1000"}
-        sacre = "Self-BLEU-4 beside sacreBLEU's loop"
-        yield compared(lambda: _sacrebleu(looped, 2 if quick else 20), name=sacre, **about)
-        nltk = "Self-BLEU-4 beside nltk's loop"
-        yield compared(
-            lambda: peer.spent("nltk", looped, 7, nltk_part).processor, name=nltk, **about
-        )
+        beside = partial(compared, size=f"{looped:,} texts", ours=ours[looped], wanted=">= 1000")
+        of_sacrebleu = partial(_sacrebleu, looped, 2 if quick else 20)
+        yield beside(of_sacrebleu, name="Self-BLEU-4 beside sacreBLEU's loop")
+        of_nltk = partial(_of_processor, peer, "nltk", looped, 7, nltk_part)
+        yield beside(of_nltk, name="Self-BLEU-4 beside nltk's loop")
     yield Result(
         name="Self-BLEU-4: the exponent its cost grows with", unit="", wanted="<= 1.05",
         size=f"{sizes[0]:,} to {sizes[-1]:,} texts", ours=exponent(sizes, [*ours.values()]),
     )  # fmt: skip
+
+
+def _of_processor(peer: Peer, *asked: Any) -> float:
+    return peer.spent(*asked).processor
 
 
 def _ours(n: int) -> float:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.judge_server import REPOSITORY
 from benchmarks.results import Result, median_seconds, of_children
@@ -24,7 +25,7 @@ def measure(quick: bool) -> Iterator[Result]:
     for name, (arguments, wanted) in _COMMANDS.items():
         times = 1 if quick else 9
         nothing = median_seconds(lambda: _run(["-c", ""]), times, of_children)
-        took = median_seconds(lambda arguments=arguments: _run(arguments), times, of_children)
+        took = median_seconds(partial(_run, arguments), times, of_children)
         if "import" in name:
             took -= nothing
         yield Result(

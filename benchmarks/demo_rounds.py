@@ -23,7 +23,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.trainings import list_trainings, rounds_up_to
 from mipo_eval.training.demonstration import outcomes
-from mipo_eval.training.recipes import RoundSettings
+from mipo_eval.training.rounds import RoundSettings
 from mipo_eval.training.run import make_request, train
 
 FOLDER = Path("demo-rounds")

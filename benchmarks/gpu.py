@@ -31,7 +31,8 @@ if __name__ == "__main__":
 
 import torch
 
-from benchmarks.gpu_sections import SECTIONS, Machine, Row, Section
+from benchmarks.gpu_sections import SECTIONS, Row, Section
+from benchmarks.gpu_work import Machine
 
 PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
 
@@ -81,7 +82,8 @@ def _run(section: Section, *, tiny: bool, left: float) -> Iterator[Row]:
         yield Row(f"not run: {section.name}", f"{left:.0f} s left of {section.seconds} s needed")
         return
     # A process that has taken hold of the GPU cannot be forked.
-    context: Any = get_context("spawn" if torch.cuda.is_initialized() else "fork")
+    held = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    context: Any = get_context("spawn" if held else "fork")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_measure, args=(SECTIONS.index(section), tiny, there))
     child.start()

@@ -88,7 +88,8 @@ def attention(machine: Machine) -> Iterator[Row]:
         with cast:
             found = reader.logprobs(model, batch)
         weights = torch.linspace(-1, 1, found.numel(), device=machine.device)
-        (found * weights.reshape(found.shape)).sum().backward()
+        total: Any = (found * weights.reshape(found.shape)).sum()
+        total.backward()
         slope = torch.cat([p.grad.flatten().float() for p in model.parameters()])
         model.zero_grad(set_to_none=True)
         return found.detach().double(), slope

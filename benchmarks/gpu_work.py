@@ -326,7 +326,7 @@ def _operations(config: Any, group: TokenGroup, how: Optimization) -> float:
     products = 2.0 * (weights * group.tokens + hidden * config.vocab_size * sum(responses))
     seen = prompt**2 / 2 + sum(prompt * length + length**2 / 2 for length in responses)
     attention = 4.0 * layers * heads * width * seen
-    return products * (3 if how.lora_rank is None else 2) + 3 * attention
+    return float(products * (3 if how.lora_rank is None else 2) + 3 * attention)
 
 
 def estimated(machine: Machine, size: str, negatives: int, how: Optimization) -> float:

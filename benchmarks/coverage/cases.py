@@ -10,7 +10,7 @@ from mipo_eval.stats import (
     Crossed,
     mean_intervals,
 )
-from mipo_eval.stats.bootstrap import Floats, Interval
+from mipo_eval.stats.bootstrap import Floats, Index, Interval
 
 Intervals = Mapping[str, Interval | None]
 
@@ -46,7 +46,7 @@ def groups_of(n_groups: int, each: int) -> list[int]:
     return np.repeat(np.arange(n_groups), each).tolist()
 
 
-def crossed_labels(prompts: Floats, users: Floats) -> list[Crossed]:
+def crossed_labels(prompts: Index, users: Index) -> list[Crossed]:
     """Return one label per item."""
     return [Crossed(p, u) for p, u in zip(prompts.tolist(), users.tolist(), strict=True)]
 

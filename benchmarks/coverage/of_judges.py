@@ -21,7 +21,8 @@ def rated(rng: np.random.Generator, *, prompts: int, each: int, error: float) ->
     """Return what three judges give each item, 1 to 5; half of the items' variance is prompts'."""
     worth = np.repeat(rng.normal(size=prompts), each) + rng.normal(size=prompts * each)
     seen = 0.7 * worth[:, None] + error * rng.normal(size=(len(worth), 3))
-    return (1 + np.searchsorted([-1.2, -0.4, 0.4, 1.2], seen)).tolist()
+    ratings: list[list[int]] = (1 + np.searchsorted([-1.2, -0.4, 0.4, 1.2], seen)).tolist()
+    return ratings
 
 
 def agreed(
@@ -63,11 +64,12 @@ def noisy(
     """The judge's part of a win rate's variance: a quarter of the items is asked again."""
     worth = rng.normal(size=(prompts, 1)) + rng.normal(size=(prompts, each))
     chance = ndtr(0.7 * firm * worth).ravel()
-    answers = 100.0 * (rng.random((len(chance), repeats + 1)) < chance[:, None])
+    drawn = rng.random((len(chance), repeats + 1)) < chance[:, None]
+    answers = 100.0 * drawn.astype(np.float64)
     labels = np.repeat(np.arange(prompts), each)
     asked = rng.permutation(len(chance))[: len(chance) // 4]
     found = judge_noise(answers[asked], labels[asked].tolist(), answers[:, 0], labels.tolist())
-    return noise_truth(firm, each), {"share": found and found.share_ci95}
+    return noise_truth(firm, each), {"share": found.share_ci95 if found else None}
 
 
 @cache

@@ -18,7 +18,7 @@ from mipo_eval.stats.power import Design
 def sums_of_users(rng: np.random.Generator, users: int, items: int, gap: float) -> Floats:
     """Differences of two methods; a quarter of the variance is the users', if they come back."""
     taste = rng.normal(size=users).repeat(items // users) * (users < items) / np.sqrt(3)
-    return taste + rng.normal(size=items) + gap
+    return np.asarray(taste + rng.normal(size=items) + gap)
 
 
 def wins_of_users(rng: np.random.Generator, users: int, items: int, gap: float) -> Floats:
@@ -28,7 +28,7 @@ def wins_of_users(rng: np.random.Generator, users: int, items: int, gap: float) 
     taste = rng.normal(size=users).repeat(items // users) * liked
     hard = rng.normal(size=items)
     first, second = (rng.random(items) < ndtr(hard + sign * (taste + shift)) for sign in (1, -1))
-    return 100.0 * first - 100.0 * second
+    return np.asarray(100.0 * first - 100.0 * second)
 
 
 def planned(

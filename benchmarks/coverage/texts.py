@@ -69,7 +69,7 @@ def diverse(
     """Texts of prompts and users; all measures at once, so each interval is about its truth."""
     texts, truths = written(rng, labels), expected(labels)
     found = {name: score.ci95 for name, score in diversities(texts, labels).items()}
-    values = self_bleu(texts, tokenize="none").per_text
+    values = [value or 0.0 for value in self_bleu(texts, tokenize="none").per_text]
     found["self_bleu_4, others fixed"] = mean_intervals(values, labels)[0]
     return 0.0, {
         name: interval and (interval[0] - truth, interval[1] - truth)

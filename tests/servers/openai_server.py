@@ -4,15 +4,9 @@ In a test:
 
     with OpenAIServer(script=[too_many(retry_after=0), ok("4")]) as server:
         backend = OpenAIBackend("judge", server.url)
-
-As a process of its own, for benchmarks: `python -m tests.servers.openai_server --latency 0.2`
-prints its URL and serves until its standard input is closed.
 """
 
-import argparse
 import json
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -311,34 +305,3 @@ class OpenAIServer(Server):
         if isinstance(self._script, Act):
             return self._script
         return self._script[min(call.number, len(self._script) - 1)]
-
-
-def main() -> None:
-    """Serve until standard input closes."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--text", default="4")
-    parser.add_argument("--port", type=int, default=0)
-    args = parser.parse_args()
-    act = replace(ok(args.text), delay=args.latency)
-    times: list[float] = []
-
-    def handle(_: Call) -> Act:
-        times[1:] = [time.perf_counter()]  # the first and the latest call
-        return act
-
-    server = OpenAIServer(handle, keep=False).start(args.port)
-    sys.stdout.write(server.url + "\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-    stats = {
-        "calls": server.chats,
-        "most_in_flight": server.most_in_flight,
-        "seconds": times[-1] + args.latency - times[0] if times else 0.0,
-    }
-    server.stop()
-    sys.stdout.write(json.dumps(stats) + "\n")
-
-
-if __name__ == "__main__":
-    main()
