@@ -152,9 +152,10 @@ class Steps:
         unknown = known.count(None)
         if not known:
             return ""
+        later = f"{unknown} step{'s' * (unknown > 1)} of unknown time"
         if unknown == len(known):
-            return "time left not known yet"
-        others = f" and {unknown} step{'s' * (unknown > 1)} of unknown time" if unknown else ""
+            return "time left not known yet" if todo else f"{later} left"
+        others = f" and {later}" if unknown else ""
         return f"about {duration(seconds)} left in all{others}"
 
     def _made(self) -> int:

@@ -55,6 +55,8 @@ def test_nothing_is_claimed_before_anything_is_known() -> None:
     steps.plan([Planned("model", 10, None), Planned("judge", 20, None)])
     steps.start("responses", 10)
     assert shown.status() == "time left not known yet"
+    steps.advance(10)
+    assert shown.status() == "1 step of unknown time left"  # not of this step, which is done
 
 
 def test_one_step_is_not_numbered() -> None:

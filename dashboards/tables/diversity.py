@@ -16,11 +16,10 @@ from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import Snapshot, clusters, in_words, tokenizer_of
 from mipo_eval.metrics.self_bleu import self_bleu_change, self_bleu_score
 from mipo_eval.records import Run
-from mipo_eval.reports.names import row_name, run_titles, trained_rules
+from mipo_eval.reports.names import row_name, run_titles, stored_rules
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import Scorable, scorable
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.trainings import list_trainings
 
 MEASURES = {
     "self_bleu_4": "Self-BLEU-4 of all texts (0-1, low = diverse)",
@@ -45,7 +44,7 @@ def diversity_table(now: Snapshot, measure: str) -> pd.DataFrame:
 
 def first_untrained(store: Store) -> int:
     """Return which of `list_runs` trainings start from: personalized prompting, not trained."""
-    rules = trained_rules(list_trainings(store))
+    rules = stored_rules(store)
     methods = [row_name(run, rules)[0].method for run in list_runs(store)]
     wanted = "Personalized prompting"
     return methods.index(wanted) if wanted in methods else 0
@@ -65,7 +64,7 @@ def within_table(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
     Different users who ask the same should get different answers: a model that ignores its user
     has 1 here. Tasks in which no prompt came twice are left out.
     """
-    labels = run_titles(runs, trained_rules(list_trainings(store)))
+    labels = run_titles(runs, stored_rules(store))
     lines = []
     for run in runs:
         for task, rows in _by_task(store, run).items():

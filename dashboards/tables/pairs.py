@@ -14,14 +14,13 @@ import pandas as pd
 
 from mipo_eval.dashboards.markup import label, number
 from mipo_eval.records import Item, text_key
-from mipo_eval.reports.names import run_titles, trained_rules
+from mipo_eval.reports.names import run_titles, stored_rules
 from mipo_eval.store import calls
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Made, answered, responses_to
 from mipo_eval.store.runs import find_run
-from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import Remark, remarks_on, verdicts_of_all
 from mipo_eval.verdict import PairVerdict, Verdict
 
@@ -165,7 +164,7 @@ def rated_text(ratings: pd.DataFrame) -> str:
 def called(store: Store, *run_ids: str) -> dict[str, str]:
     """Return what runs are called beside each other, by their ids."""
     runs = [find_run(store, run_id) for run_id in run_ids]
-    return run_titles(runs, trained_rules(list_trainings(store)))
+    return run_titles(runs, stored_rules(store))
 
 
 def example_text(shown: "PairDetail", verdict: str, names: tuple[str, str]) -> str:

@@ -72,16 +72,15 @@ def _evaluated(
     from mipo_eval.cli.render import score_tables
     from mipo_eval.evaluation.asked import build_evaluation
     from mipo_eval.evaluation.run import evaluate
-    from mipo_eval.reports.names import trained_rules
+    from mipo_eval.reports.names import stored_rules
     from mipo_eval.store.judges import failing_by_short_key
-    from mipo_eval.store.trainings import list_trainings
 
     evaluation = build_evaluation(asked, purse)
     result = evaluate(store, evaluation, output)
     unanswered = tell_of_model(store, evaluation, result, output)
     failing = failing_by_short_key(store)
     unanswered += complaints(_failed(result))
-    rules = trained_rules(list_trainings(store))
+    rules = stored_rules(store)
     output.show(*score_tables(result.scores, result.run, failing, rules))
     if any("system_role" in score.signature.parts for score in result.scores):
         output.note(

@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 def list_runs(store: "Store", output: "Output") -> None:
     """List the runs in the store, the latest first."""
     from mipo_eval.cli.evaluate import run_json
-    from mipo_eval.reports.names import run_names, trained_rules
+    from mipo_eval.reports.names import run_names, stored_rules
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import count_responses
-    from mipo_eval.store.trainings import list_trainings
 
     found = [(run, count_responses(store, run)) for run in stored.list_runs(store)]
-    names = run_names([run for run, _ in found], trained_rules(list_trainings(store)))
+    names = run_names([run for run, _ in found], stored_rules(store))
     rows = [
         run_json(run) | {"name": n, "responses": done, "updated_at": run.updated_at.isoformat()}
         for (run, done), n in zip(found, names, strict=True)
@@ -100,11 +99,10 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
     from mipo_eval.evaluation.score import Numbers
-    from mipo_eval.reports.names import trained_rules
+    from mipo_eval.reports.names import stored_rules
     from mipo_eval.store.judges import failing_by_short_key
     from mipo_eval.store.responses import answered
     from mipo_eval.store.runs import find_run
-    from mipo_eval.store.trainings import list_trainings
 
     found = find_run(store, run)
     result = Result(run=found, scores=Numbers(store).of_run(found))
@@ -120,7 +118,7 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     samples_json = [_sample_json(*sample, whole=whole) for sample in shown]
     output.document(result_json(result, failing) | {"samples": samples_json})
     if result.scores:
-        rules = trained_rules(list_trainings(store))
+        rules = stored_rules(store)
         output.show(*score_tables(result.scores, found, failing, rules))
     else:
         output.note("There are no scores yet: the run was stopped. Repeat its command to continue.")

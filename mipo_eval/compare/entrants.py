@@ -28,13 +28,12 @@ from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name, read_name
 from mipo_eval.models.thinking import CUT, Parts, take_apart
 from mipo_eval.records import Item, Response, Run, Score
-from mipo_eval.reports.names import run_names, trained_rules
+from mipo_eval.reports.names import run_names, stored_rules
 from mipo_eval.rows import HUB, FileRow, is_hub, names_rows, read_rows
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.responses import Scorable, put_generation, put_responses, scorable, texts_of
 from mipo_eval.store.runs import find_run, get_scores, put_run, put_scores
-from mipo_eval.store.trainings import list_trainings
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED
 
@@ -117,7 +116,7 @@ def find_entrant(
         )
     else:
         run, kind = respond(name)
-    (called,) = run_names([run], trained_rules(list_trainings(store)))
+    (called,) = run_names([run], stored_rules(store))
     prompting = f", {run.prompting} prompting" if run.prompting else ""
     return Entrant(
         label=label,

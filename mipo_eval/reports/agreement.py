@@ -15,7 +15,7 @@ from mipo_eval.judges.panel import FamilyRatings, family_preference
 from mipo_eval.judges.presets import family_of
 from mipo_eval.metrics.agreement import Agreement, Reliability, agreement, reliability
 from mipo_eval.records import Run, Score
-from mipo_eval.reports.names import row_name, trained_rules
+from mipo_eval.reports.names import row_name, stored_rules
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
@@ -27,7 +27,6 @@ from mipo_eval.store.judges import (
     list_judges,
 )
 from mipo_eval.store.responses import PairedTexts, paired_texts
-from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import Counted, count_verdicts, judges_on, run_ratings, verdicts_on
 from mipo_eval.verdict import CREDIT, chooses
 
@@ -176,7 +175,7 @@ def family_tests(
     Raises:
         DataError: there are no two judges of two families with runs of both that both rated.
     """
-    rules = trained_rules(list_trainings(store))
+    rules = stored_rules(store)
     by_family: dict[str, list[Run]] = {}
     for run in runs:
         family = families.of(run.run_id[:8], run.model, row_name(run, rules)[0].model)

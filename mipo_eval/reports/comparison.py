@@ -19,7 +19,7 @@ from mipo_eval.reports.equal_length import (
     row_lengths,
 )
 from mipo_eval.reports.margins import margin_json
-from mipo_eval.reports.names import run_labels, trained_rules
+from mipo_eval.reports.names import run_labels, stored_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.margin import Within, within
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
@@ -27,7 +27,6 @@ from mipo_eval.stats.sequence import at_any_time, crossing_note
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, failing_judges, find_judge, list_judges
 from mipo_eval.store.runs import find_run, get_scores
-from mipo_eval.store.trainings import list_trainings
 
 _SUBJECT = {"seed", "prompting"}
 """Parts in which two runs may differ on purpose: what is compared, not how it is measured."""
@@ -117,7 +116,7 @@ def compare_runs(
     scores = {run.run_id: get_scores(store, run.run_id) for run in runs}
     outcomes = Outcomes(store)
     metric, judge = _what(store, scores, outcomes.specs, wanted)
-    labels = run_labels(runs, trained_rules(list_trainings(store)))
+    labels = run_labels(runs, stored_rules(store))
     shared, left_out = _sheets(outcomes, runs, metric, judge)
     if base and base.run_id in left_out:
         raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")

@@ -10,13 +10,12 @@ from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.reports.leaderboard import ranks
-from mipo_eval.reports.names import RowName, model_label, row_name, trained_rules
+from mipo_eval.reports.names import RowName, model_label, row_name, stored_rules
 from mipo_eval.signature import Signature, short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import failing_by_short_key, list_judges
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import generation_spec
-from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
 from mipo_eval.verdict import PairVerdict
 
@@ -109,7 +108,7 @@ def load_run(
         items.append(ExportedItem(made.task, made.item, text, said, given, lines))
     used = {key for made in items for key in (*made.verdicts, *made.grades)}
     spec = generation_spec(store, run.generation_key)
-    rules = trained_rules(list_trainings(store))
+    rules = stored_rules(store)
     name, (trained, seed) = row_name(run, rules)
     return ExportedRun(
         run_id=run.run_id,

@@ -15,7 +15,8 @@ from mipo_eval.models.spec import read_name
 from mipo_eval.records import Run
 from mipo_eval.settings import read_yaml
 from mipo_eval.signature import Signature
-from mipo_eval.store.trainings import Training
+from mipo_eval.store.engine import Store
+from mipo_eval.store.trainings import Training, list_trainings
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")
 ROW_PARTS = ("prompting", "seed", "system_role")
@@ -245,6 +246,11 @@ def marks(training: Training) -> str:
     in_pairs = recipe_value(training.recipe, "batch_of") == "pairs"
     batches = "" if in_pairs or count is None or count == 1 else ", batches of prompts"
     return batches + (f", round {training.round}" if training.parent else "")
+
+
+def stored_rules(store: Store) -> tuple[RowRule, ...]:
+    """Return how the runs of all checkpoints are called that a store knows the training of."""
+    return trained_rules(list_trainings(store))
 
 
 def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:

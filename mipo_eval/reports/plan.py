@@ -23,7 +23,7 @@ from mipo_eval.models.base import Limits, Request
 from mipo_eval.models.prices import FREE, HOW_TO_PRICE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
-from mipo_eval.reports.names import RowName, row_name, trained_rules
+from mipo_eval.reports.names import RowName, row_name, stored_rules
 from mipo_eval.stats.bootstrap import Crossed, Dependence, Floats, Labels
 from mipo_eval.stats.estimates import design_effect
 from mipo_eval.stats.power import Design, paired_correlation, rate_sd
@@ -32,7 +32,6 @@ from mipo_eval.store.calls import CallSize, answered_calls, call_sizes
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import Answered, texts_of
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import rated
 
 _WINDOW = 256
@@ -476,7 +475,7 @@ def _stored_outcomes(
 
     And what each run is called: seeds of a method are called alike.
     """
-    rules = trained_rules(list_trainings(store))
+    rules = stored_rules(store)
     for sheet in Outcomes(store).sheets(list_runs(store), METRIC_NAMES["win"], judge.key):
         if sheet.task == task:
             place = {key: row for row, key in enumerate(sheet.keys)}

@@ -17,7 +17,7 @@ from mipo_eval.dashboards.tables.training import (
     training_table,
 )
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.reports.names import method_label, recipe_value, trained_rules
+from mipo_eval.reports.names import method_label, recipe_value, stored_rules, trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
@@ -126,7 +126,7 @@ def test_runs_of_checkpoints_are_named_by_what_trained_them(rich: Store, missing
         missing, training_id="x", checkpoint="out/[3]/", method="sft-solutions", recipe={}
     )
     put_training(rich, several)
-    rules = {rule.name: rule for rule in trained_rules(list_trainings(rich))}
+    rules = {rule.name: rule for rule in stored_rules(rich)}
     assert rules["out/mipo-missing"].variant == "missing"
     assert rules["out/[[]3]"].method == "SFT (solutions)"
     assert rules["out/[[]3]"].variant is None
