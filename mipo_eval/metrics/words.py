@@ -78,9 +78,6 @@ def _sacrebleu(name: str) -> Callable[[str], list[str]]:
 
 _BETWEEN = " \0 "
 """Between texts that are split together. With blanks, so that no rule of 13a looks across it."""
-_BY_ITSELF = re.compile(r"[.,]{2}|<skipped>|-\n|\0")
-"""What is split alone, by sacreBLEU: in a run of periods or commas its rules, which take two
-characters each, depend on each other; two of these are taken out, and one is `_BETWEEN` texts."""
 _TOGETHER = 1024
 """Texts that are split together: a call for each would take longer than its words."""
 _FIRST = (
@@ -96,12 +93,22 @@ _NOT_IN_NUMBERS = (
 """A period or comma that is not between two digits, and a dash behind one."""
 
 
+def _by_itself(text: str) -> bool:
+    """Whether a text is split alone, by sacreBLEU.
+
+    In a run of periods or commas its rules, which take two characters each, depend on each other;
+    two of these marks are taken out, and one is `_BETWEEN` texts.
+    """
+    run = ".." in text or ",," in text or ".," in text or ",." in text
+    return run or "-\n" in text or "<skipped>" in text or "\0" in text
+
+
 def _split_13a(texts: Sequence[str]) -> Iterator[list[str]]:
     """Yield the words of texts, as sacreBLEU's 13a has them, many texts in one go."""
     plain = _sacrebleu("13a")
     for start in range(0, len(texts), _TOGETHER):
         some = texts[start : start + _TOGETHER]
-        alone = [_BY_ITSELF.search(text) for text in some]
+        alone = [_by_itself(text) for text in some]
         together = (text for text, own in zip(some, alone, strict=True) if not own)
         line = f" {_BETWEEN.join(together)} "
         for before, after in _FIRST:

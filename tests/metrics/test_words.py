@@ -69,13 +69,24 @@ def test_japanese_has_words_where_its_dictionary_is_installed(monkeypatch) -> No
         assert tokenizer_for(JAPANESE) == tokenizer
 
 
-@given(st.text(st.sampled_from("ab1.,-!()&; \n\t'\"\\{[é中\u00a0\u200b"), max_size=40))
-def test_words_are_those_of_sacrebleu(text: str) -> None:
+LETTERS = "ab1.,-!()&; \n\t'\"\\{[é中\u00a0\u200b\0"
+PARTS = st.one_of(
+    st.sampled_from(["&lt;", "&amp;lt;", "<skipped>", "..", "1,000.5", "0-", ".-\n,", "&quot"]),
+    st.text(st.sampled_from(LETTERS), max_size=10),
+)
+
+
+@given(st.lists(st.lists(PARTS, max_size=4).map("".join), max_size=6, unique=True))
+def test_words_are_those_of_sacrebleu(texts: list[str]) -> None:
+    """Of each text, though many are split at a time."""
     for name in ("13a", "zh"):
-        theirs = _get_tokenizer(name)()(text.rstrip()).split()
+        tokenize = _get_tokenizer(name)()
         numbers: dict[str, int] = {}
-        expected = [numbers.setdefault(word, len(numbers) + 1) for word in theirs]
-        assert number_words([text], name)[0].tolist() == expected
+        expected = [
+            [numbers.setdefault(word, len(numbers) + 1) for word in tokenize(t.rstrip()).split()]
+            for t in texts
+        ]
+        assert [words.tolist() for words in number_words(texts, name)] == expected
 
 
 def test_words_are_numbered_alike_however_often_they_are_asked_for() -> None:
