@@ -60,6 +60,8 @@ STYLE = """<style>
   margin-right: .2rem; }
 .mipo-forest .drawn { width: 28%; }
 .mipo-part { white-space: nowrap; }
+@media (max-width: 1400px) {
+  .mipo-forest td, .mipo-forest th { padding-left: .35rem; padding-right: .35rem; } }
 @media (max-width: 1100px) { .mipo-forest .mipo-wide { display: none; }
   .mipo-forest th.mipo-gain { white-space: normal; } .mipo-forest td.name { min-width: 9rem; }
   .mipo-forest .mipo-gain .mipo-part:last-child:not(:only-child) { display: block; } }

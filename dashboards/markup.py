@@ -55,7 +55,7 @@ STYLE = """<style>
 .mipo-table th { text-align: left; font-weight: 400; opacity: .85; padding: .2rem .5rem; }
 .mipo-table td { padding: .3rem .5rem; border-top: 1px solid rgba(128, 128, 128, .25);
   overflow-wrap: anywhere; unicode-bidi: isolate; }
-@media (max-width: 1250px) {
+@media (max-width: 1400px) {
   .st-key-two > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {
     flex-wrap: wrap; }
   .st-key-two > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > * {
@@ -69,7 +69,7 @@ STYLE = """<style>
   .st-key-pairs-body [data-testid="stHorizontalBlock"]:has(> * .st-key-pairs-list) {
     flex-direction: column-reverse; align-items: stretch; }
   .st-key-pairs-body [data-testid="stColumn"] { width: 100%; min-width: 100%; } }
-@media (min-width: 641px) and (max-width: 1250px) {
+@media (min-width: 641px) and (max-width: 1400px) {
   .st-key-controls [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   .st-key-controls [data-testid="stColumn"] { min-width: 11rem; }
   .st-key-controls [data-testid="stColumn"]:nth-child(4) { min-width: 28rem; } }

@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import wraps
@@ -35,6 +36,23 @@ class Progress(Protocol):
     def warn(self, text: str) -> None:
         """Say between two stages what the user should see before the work goes on."""
         ...
+
+
+Told = Callable[[int], None]
+"""Told how much more is done."""
+
+
+@contextmanager
+def shown(progress: Progress | None, what: str, total: int) -> Iterator[Told]:
+    """Show a stage from here to the end of the block; what it gives is told of what is done."""
+    if progress is None:
+        yield lambda _: None
+        return
+    progress.start(what, total)
+    try:
+        yield progress.advance
+    finally:
+        progress.finish()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Message
 from mipo_eval.models.chat import prompt_ids, with_chat_form
 from mipo_eval.models.weights import load_weights
+from mipo_eval.progress import Told
 from mipo_eval.records import ContextLikelihoods, Item
 from mipo_eval.tasks.prompt import USUAL, Prompting, as_dicts, conversation, turns_to
 from mipo_eval.tasks.wordings import Wording
@@ -121,12 +122,16 @@ class ScoringModel:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def logprobs(
-        self, pairs: Sequence[TokenPair], *, batch_tokens: int = BATCH_TOKENS
+        self,
+        pairs: Sequence[TokenPair],
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        told: Told = lambda _: None,
     ) -> list[float]:
         """Return log p(response | prompt) in nats, summed over the response's tokens.
 
         No prompt or response is empty. A batch has `batch_tokens` at most, padding included; one
-        sequence always fits.
+        sequence always fits. `told` hears how many more were read.
         """
         order = sorted(
             range(len(pairs)), key=lambda i: -(len(pairs[i].prompt) + len(pairs[i].response))
@@ -138,6 +143,7 @@ class ScoringModel:
             batch, order = order[:size], order[size:]
             try:
                 sums.update(zip(batch, self._batch([pairs[i] for i in batch]), strict=True))
+                told(len(batch))
             except RuntimeError as error:
                 if "out of memory" not in str(error).lower() or len(batch) == 1:
                     raise

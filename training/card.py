@@ -13,6 +13,7 @@ import yaml
 
 from mipo_eval.keys import digest, masked
 from mipo_eval.models.spec import ModelSpec
+from mipo_eval.progress import Progress, shown
 from mipo_eval.store.trainings import CurvePoint, Training
 from mipo_eval.tasks.suites import Suite
 from mipo_eval.training.recipes import Recipe
@@ -51,7 +52,11 @@ def fallen_away(made: TrainingExamples, recipe: Recipe, suite: Suite) -> str | N
 
 
 def pair_report(
-    made: TrainingExamples, scoring: "ScoringModel | None", *, seed: int
+    made: TrainingExamples,
+    scoring: "ScoringModel | None",
+    *,
+    seed: int,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return counts, lengths, likelihoods under the reference model, and some examples.
 
@@ -74,7 +79,7 @@ def pair_report(
     }
     order = sorted(examples, key=lambda example: digest([seed, example.item.key]))
     if scoring is not None:
-        report |= likelihood_figures([e for e in order if e.chosen][:MEASURED], scoring)
+        report |= likelihood_figures([e for e in order if e.chosen][:MEASURED], scoring, progress)
     report["shown"] = [
         {
             "item_id": example.item.item_id,
@@ -88,7 +93,9 @@ def pair_report(
 
 
 def likelihood_figures(
-    examples: Sequence[TrainingExample], scoring: "ScoringModel"
+    examples: Sequence[TrainingExample],
+    scoring: "ScoringModel",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return `ranked_correctly`, `pmi_chosen`, `pmi_rejected` and how many examples they are over.
 
@@ -117,7 +124,9 @@ def likelihood_figures(
     fitting = {
         name: pair for name, pair in asked.items() if len(pair.prompt) + len(pair.response) <= limit
     }
-    sums = dict(zip(fitting, scoring.logprobs(list(fitting.values())), strict=True))
+    with shown(progress, "reading the pairs with the base model", len(fitting)) as told:
+        read = scoring.logprobs(list(fitting.values()), told=told)
+    sums = dict(zip(fitting, read, strict=True))
     measured = [rows for rows in wanted if all(a in sums and b in sums for a, b in rows)]
     within = [[sums[name] for name, _ in rows] for rows in measured]
     gains = [[sums[name] - sums[bare] for name, bare in rows] for rows in measured]

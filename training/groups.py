@@ -25,6 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from mipo_eval.checkpoints import fingerprint
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import digest
+from mipo_eval.progress import Told
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training.balance import RouterBalance, reads, router_balance
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
@@ -234,8 +235,9 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
                 "model has changed since: start again with an empty folder in place of "
                 f"{self._job.out}"
             )
-        with adapter.disable_adapter() if is_adapter else nullcontext():
-            self._reference = self._read_rows(rows)
+        base = adapter.disable_adapter() if is_adapter else nullcontext()
+        with base, self._job.stage("reading with the reference model", len(rows)) as told:
+            self._reference = self._read_rows(rows, told)
         if is_main_process():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as part:
@@ -253,7 +255,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         )
 
     @torch.no_grad()
-    def _read_rows(self, rows: Sequence[TokenGroup]) -> Tensor:
+    def _read_rows(self, rows: Sequence[TokenGroup], told: Told) -> Tensor:
         """Return the (rows, responses) log-probabilities under the model as it is."""
         model, place = self.model_wrapped, self.accelerator
         plan = _batches(rows)
@@ -270,6 +272,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
                 found = self._reader.logprobs(model, batch).float().cpu()
             if turn < len(plan):
                 table[torch.tensor(indices), : found.shape[1]] = found
+            told(sum(map(len, plan[first : first + place.num_processes])))
         model.train(training)
         summed: Tensor = place.reduce(table.to(place.device), "sum").cpu()
         return summed

@@ -80,10 +80,23 @@ def save_result(trainer: Any, job: TrainingJob, pairs: MarginPairs | None = None
 
 def _finish(job: TrainingJob, *, lora: bool, pairs: MarginPairs | None) -> Margins | None:
     adapter = job.out / ADAPTER if lora else None
-    reads = 3 * 2 * len(pairs.chosen) if pairs else 0
-    told = job.next_stage("checking the saved files", reads) if pairs else (lambda _: None)
-    start = job.model if lora else job.out
-    learned = pairs.distances(start, adapter, told=told) if pairs else None
+    if pairs is None:
+        _write(job, adapter)
+        return None
+    with job.stage("checking what is saved", 3 * 2 * len(pairs.chosen)) as told:
+        learned = pairs.distances(job.model if lora else job.out, adapter, told=told)
+        _write(job, adapter)
+        if learned is None:
+            return None
+        begun = pairs.distances(job.reference or job.model, told=told)
+        saved = pairs.distances(job.out, told=told)
+    if begun is None or saved is None:
+        return None
+    return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
+
+
+def _write(job: TrainingJob, adapter: Path | None) -> None:
+    """Bring what the trainer saved to the form in which it is used."""
     if adapter:
         _save_merged(job, adapter)
     else:
@@ -94,13 +107,6 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: MarginPairs | None) -> Margi
         shutil.copyfile(own, job.out / GENERATION_CONFIG)
     for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
         (folder / "training_args.bin").unlink(missing_ok=True)
-    if pairs is None or learned is None:
-        return None
-    begun = pairs.distances(job.reference or job.model, told=told)
-    saved = pairs.distances(job.out, told=told)
-    if begun is None or saved is None:
-        return None
-    return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
 
 
 def _save_merged(job: TrainingJob, adapter: Path) -> None:

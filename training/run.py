@@ -328,7 +328,7 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
             watch.warn(said)
         report: dict[str, Any] = {}
         if is_main_process():
-            report = _reported(request, examples)
+            report = _reported(request, examples, watch)
             record(pair_report=report)
         base = request.model.checkpoint
         assert base
@@ -344,7 +344,7 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
             optimization=request.recipe.optimization,
             seed=request.round_seed,
             report=watch.report,
-            next_stage=watch.next_stage,
+            stage=watch.stage,
             chat_template=request.chat_template,
             told=request.effort.template_arguments(),
             save_steps=request.recipe.save_steps,
@@ -456,7 +456,9 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
         raise
 
 
-def _reported(request: TrainingRequest, examples: TrainingExamples) -> dict[str, Any]:
+def _reported(
+    request: TrainingRequest, examples: TrainingExamples, progress: Progress
+) -> dict[str, Any]:
     """Return the report of the pairs; the base model it reads them with is gone afterwards."""
     if request.recipe.learns_from == "prompts":
         return pair_report(examples, None, seed=request.round_seed)
@@ -469,7 +471,7 @@ def _reported(request: TrainingRequest, examples: TrainingExamples) -> dict[str,
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     with_chat_form(scoring.tokenizer, **request.effort.template_arguments())
-    return pair_report(examples, scoring, seed=request.round_seed)
+    return pair_report(examples, scoring, seed=request.round_seed, progress=progress)
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:

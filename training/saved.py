@@ -12,7 +12,7 @@ weight is right on average, and so is what millions of them do together (docs/sa
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from torch import Tensor
 from mipo_eval.checkpoints import loading
 from mipo_eval.keys import item_rng
 from mipo_eval.models.weights import draw_neutrally, free_memory
+from mipo_eval.progress import Told
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training.logprobs import add_likelihood_head, response_logprobs
 
@@ -169,7 +170,7 @@ class MarginPairs(NamedTuple):
         folder: str | Path,
         adapter: Path | None = None,
         *,
-        told: Callable[[int], None] = lambda _: None,
+        told: Told = lambda _: None,
     ) -> Tensor | None:
         """Return (pairs,) log pi(chosen) - log pi(rejected) in nats under a checkpoint, in float32.
 
@@ -196,7 +197,7 @@ class MarginPairs(NamedTuple):
         folder: str | Path,
         adapter: Path | None,
         place: int | str,
-        told: Callable[[int], None],
+        told: Told,
     ) -> Tensor:
         from transformers import AutoModelForCausalLM
 

@@ -13,7 +13,7 @@ import shutil
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from mipo_eval.checkpoints import loading
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.weights import draw_neutrally
+from mipo_eval.progress import Told
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
@@ -52,8 +53,8 @@ Messages = tuple[Mapping[str, str], ...]
 StepReport = Callable[[int, Mapping[str, float]], None]
 """Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
 
-NextStage = Callable[[str, int], Callable[[int], None]]
-"""Told that another stage begins, and of how many units; what it returns is told of those done."""
+Stage = Callable[[str, int], AbstractContextManager[Told]]
+"""Shows other work than the steps, of so many units, while it is done; see `Watch.stage`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class TrainingJob:
     optimization: Optimization
     seed: int
     report: StepReport
-    next_stage: NextStage = lambda _what, _total: lambda _done: None
+    stage: Stage = lambda _what, _total: nullcontext(lambda _done: None)
     chat_template: str | None = None
     """In place of the model's own."""
     told: Mapping[str, Any] = field(default_factory=dict)

@@ -1,10 +1,10 @@
 """What the store is told while a training goes on: that it is alive, and its learning curve."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from mipo_eval.progress import Progress
+from mipo_eval.progress import Progress, Told
 from mipo_eval.store.engine import Store
 from mipo_eval.store.trainings import CurvePoint, put_curve, touch_training
 from mipo_eval.training.trainer import is_main_process
@@ -42,11 +42,18 @@ class Watch:
             if is_main_process():
                 self.finish()
 
-    def next_stage(self, what: str, total: int) -> Callable[[int], None]:
-        """Show that the steps are done and what is done after them; returns what to tell of it."""
+    @contextmanager
+    def stage(self, what: str, total: int) -> Iterator[Told]:
+        """Show what is read before the first step, or after the last; see `progress.shown`."""
+        if not is_main_process():
+            yield lambda _: None
+            return
         self.finish()
         self.start(what, total)
-        return self.advance
+        yield self.advance
+        if self._step < self._steps:
+            self.finish()
+            self.start("training", self._steps)
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Store what was measured at a step; see `data.StepReport`.

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -125,21 +126,22 @@ def test_a_training_does_not_fail_by_what_is_measured_after_it(
     assert (tmp_path / "out" / "tokenizer.json").is_file()
 
 
-def test_the_check_of_the_saved_files_is_a_stage_of_its_own(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_what_is_read_before_and_after_the_steps_is_shown(tiny_model: Path, tmp_path: Path) -> None:
     """Three models read for minutes on a processor, which must not look like a hang."""
     began: list[tuple[str, int]] = []
-    reads: list[int] = []
+    reads: list[tuple[str, int]] = []
 
-    def next_stage(what: str, total: int) -> Callable[[int], None]:
+    def stage(what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         began.append((what, total))
-        return reads.append
+        return nullcontext(lambda done: reads.append((what, done)))
 
-    asked = dataclasses.replace(job(tiny_model, tmp_path / "out", _pairs()), next_stage=next_stage)
+    asked = dataclasses.replace(job(tiny_model, tmp_path / "out", _pairs()), stage=stage)
     train_dpo(asked, DpoSettings())
-    assert began == [("checking the saved files", sum(reads))]
-    assert sum(reads) == 6 * len({pair.item.item_id for pair in asked.examples})
+    groups = len({pair.item.item_id for pair in asked.examples})
+    before, after = "reading with the reference model", "checking what is saved"
+    assert began == [(before, groups), (after, 6 * groups)]
+    for what, total in began:
+        assert sum(done for of, done in reads if of == what) == total
 
 
 def test_what_does_not_fit_is_not_measured(
