@@ -111,7 +111,7 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            _Dim(lambda task: f"{task.speed:.1f}/s" if task.speed else ""),
+            _Dim(lambda task: _pace(task.speed or 0.0)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             _Dim(lambda _: status()),
@@ -150,6 +150,13 @@ class Output:
                 self.finish()
 
         return report
+
+
+def _pace(rate: float) -> str:
+    """Return how fast it goes, from units per second; "" where that is not known."""
+    if rate >= 0.1:
+        return f"{rate:.1f}/s"
+    return f"{1 / rate:.0f} s each" if rate else ""
 
 
 class _Dim(ProgressColumn):
@@ -194,7 +201,8 @@ class _PlainProgress:
         rate = self._done / seconds if seconds else 0.0
         unfinished = rate and not self._ended
         left = f", {(self._total - self._done) / rate:.0f} s left" if unfinished else ""
-        said = f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s, {seconds:.0f} s{left})"
+        pace = _pace(rate) + ", " if rate and seconds >= 1 else ""  # a blink has none
+        said = f"{self._what}: {self._done}/{self._total} ({pace}{seconds:.0f} s{left})"
         self._console.print(f"{said} {self._status()}".rstrip(), markup=False, soft_wrap=True)
 
 
