@@ -122,6 +122,22 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
         _show_sections(output, store, asked, paper=paper, control_length=control_length)
 
 
+def _check_known(now: "Snapshot", asked: "LeaderboardQuery") -> None:
+    """Say what there is in place of what is asked for."""
+    from mipo_eval.errors import ConfigError
+
+    suites = sorted({run.suite for run, _ in now.scores})
+    for what, name, known in (
+        ("scores on the suite", asked.suite, suites),
+        ("metric", asked.metric, now.metrics),
+    ):
+        if name and suites and name not in known:
+            listed = ", ".join(known)
+            raise ConfigError(f"{now.store.name} has no {what} {name!r}; it has {listed}")
+    if suites and asked.suite and asked.metric:
+        raise ConfigError(f"{now.store.name} has no {asked.metric} on the suite {asked.suite}")
+
+
 def _show_sections(
     output: "Output",
     store: "Store",
@@ -140,10 +156,8 @@ def _show_sections(
 
     now = Snapshot(store)
     sections = build(now, asked)
-    if asked.metric and not sections and now.scores:
-        raise ConfigError(
-            f"{store.name} has no metric {asked.metric!r}; it has {', '.join(now.metrics)}"
-        )
+    if not sections:
+        _check_known(now, asked)
     lengths = [against_references(now, one) if control_length else {} for one in sections]
     if control_length and not any(lengths):
         raise ConfigError(

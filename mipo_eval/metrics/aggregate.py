@@ -26,10 +26,18 @@ SPANS: Mapping[str, Interval] = {
     "net_win_rate": NET,
     "accuracy": RATE,
     "truncation_rate": RATE,
+    "context_retrieval": RATE,
     "brier": (0.0, 2.0),
     "self_bleu_4": SHARE,
     "self_bleu_4_same_prompt": SHARE,
     "family_preference": (-8.0, 8.0),
+    **dict.fromkeys(
+        (
+            *("answer_entropy", "answer_entropy_correct", "answer_entropy_wrong"),
+            *("response_tokens", "thinking_tokens", "response_characters"),
+        ),
+        (0.0, math.inf),
+    ),
 }
 """Metric to the lowest and the highest value that an item can have, where there are such ends."""
 
@@ -83,6 +91,7 @@ def mean_score(
     signature: Signature = NOTHING,
     groups: Labels = None,
     reasons: Reasons = None,
+    span: Interval | None = None,
 ) -> Score:
     """Return the mean over the items that have a value.
 
@@ -93,6 +102,7 @@ def mean_score(
         groups: prompt group per item, the unit of resampling; `Crossed(prompt, user)` where users
             come back; None (for one item, or for all): the item is its own group.
         reasons: per item, why it has no value; ignored where it has one.
+        span: what its values can be, where `SPANS` cannot say it.
 
     Raises:
         DataError: no item has a value, one is NaN, or the lengths differ.
@@ -106,7 +116,7 @@ def mean_score(
         value=float(np.nanmean(table)),
         n=int((~np.isnan(table)).sum()),
         unscored_reasons=unscored,
-        ci95=intervals_in(table[:, None], groups, SPANS.get(metric))[0],
+        ci95=intervals_in(table[:, None], groups, span or SPANS.get(metric))[0],
         signature=signature,
     )
 

@@ -71,6 +71,8 @@ def context_scores(
             f"responses were scored under {' and '.join(map(str, sorted(sizes)))} contexts; "
             "retrieval and the bound depend on the number, use one for all"
         )
+    contexts = max(sizes, default=None)
+    spans = {"infonce_bound": (-math.inf, math.log(contexts))} if contexts else {}
     metrics = {
         "context_lift": context_lift,
         "context_lift_per_token": lambda entry: context_lift(entry) / entry.tokens,
@@ -81,9 +83,10 @@ def context_scores(
         mean_score(
             metric,
             [None if entry is None else measure(entry) for entry in likelihoods],
-            signature=join(scorer=scorer, contexts=max(sizes, default=None)),
+            signature=join(scorer=scorer, contexts=contexts),
             groups=groups,
             reasons=reasons,
+            span=spans.get(metric),
         )
         for metric, measure in metrics.items()
     ]

@@ -1,6 +1,5 @@
 """The leaderboard: methods x tasks, with seeds, intervals, ranks, tie letters and tie rates."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -412,7 +411,7 @@ def _with_seeds(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> 
         return made
     columns = [sheet.values[:, _columns(lines[k], sheet)].T for k in several]
     tables = [values[~np.isnan(values).all(axis=1)] for values in columns]
-    span = ENDS.get(sheet.metric, (0.0, math.inf))
+    span = ENDS.get(sheet.metric)
     for k, found in zip(several, seed_summaries(tables, sheet.groups, span), strict=True):
         made[k] = replace(cells[k], std=found.std, ci95=found.ci95, per_seed=found.per_seed)
     return made

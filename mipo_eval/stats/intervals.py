@@ -249,10 +249,22 @@ def share_interval(found: Estimates, variances: Floats) -> Interval | None:
 
 
 def intervals_in(values: ArrayLike, groups: Labels, span: Interval | None) -> list[Interval | None]:
-    """Return the 95 % interval of every column's mean, as what is known of its ends asks for."""
+    """Return the 95 % interval of every column's mean, as what is known of its ends asks for.
+
+    An end of the span may be infinite.
+    """
     if span == RATE:
         return rate_intervals(values, groups)
-    return mean_intervals(values, groups) if span is None else span_intervals(values, groups, span)
+    if span and np.isfinite(span).all():
+        return span_intervals(values, groups, span)
+    return [inside(one, span) for one in mean_intervals(values, groups)]
+
+
+def inside(interval: Interval | None, span: Interval | None) -> Interval | None:
+    """Keep an interval within what values can be: Student's distribution has no ends."""
+    if interval is None or span is None:
+        return interval
+    return max(interval[0], span[0]), min(interval[1], span[1])
 
 
 def rare_variances(table: Floats, found: Estimates, span: Interval) -> Floats:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import Floats, Index, Interval, Labels
 from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance, t_quantile
-from mipo_eval.stats.intervals import intervals_in
+from mipo_eval.stats.intervals import inside, intervals_in
 
 _DRAWS = 4_000
 """Variances drawn; a p-value is an exact mean over them, so few are enough."""
@@ -208,21 +208,13 @@ def _summary(values: Floats, groups: Labels, span: Interval | None) -> SeedSumma
     items: Estimates = estimates(averaged, groups)
     variance, degrees = float(items.errors[0] ** 2), float(items.degrees[0])
     doubt = seed_spread(values[:, None, :], groups).doubt(variance, degrees, [0])
-    ends = span if span and np.isfinite(span).all() else None
-    alone = intervals_in(averaged, groups, ends)[0]
+    alone = intervals_in(averaged, groups, span)[0]
     moved = center - float(items.means[0])
     return SeedSummary(
         mean=center,
         std=float(means.std(ddof=1)) if len(means) > 1 else None,
         per_seed=tuple(means.tolist()),
         n_items=int(items.items[0]),
-        items_ci95=_inside(alone and (alone[0] + moved, alone[1] + moved), span),
-        ci95=_inside(doubt.around(center) if doubt else None, span),
+        items_ci95=inside(alone and (alone[0] + moved, alone[1] + moved), span),
+        ci95=inside(doubt.around(center) if doubt else None, span),
     )
-
-
-def _inside(interval: Interval | None, span: Interval | None) -> Interval | None:
-    """Keep an interval within what values can be: Student's distribution has no ends."""
-    if interval is None or span is None:
-        return interval
-    return max(interval[0], span[0]), min(interval[1], span[1])

@@ -203,3 +203,32 @@ def test_the_grade_of_two_turns_is_compared_over_both(capsys: pytest.CaptureFixt
             (8.5, n, "a"),
             (5.5, n, "b"),
         ], task
+
+
+def test_numbers_below_zero_have_intervals_below_zero_over_seeds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What another tool measured can be anything, such as a log-probability."""
+    for seed, model in enumerate(("plain", "llama")):
+        lm_eval_log(model)
+        for path in Path(model).iterdir():
+            text = path.read_text()
+            mean = json.dumps(1 - len(RIGHT[model]) / 40)
+            for old, new in (
+                ('"acc_norm": 1.0', '"acc_norm": -3.0'),
+                ('"acc_norm": 0.0', '"acc_norm": -4.0'),
+                (f'"acc_norm,none": {mean}', f'"acc_norm,none": {float(mean) - 4}'),
+                (f'"model_name": "{model}"', f'"model_name": "m-seed{seed}"'),
+            ):
+                text = text.replace(old, new)
+            path.write_text(text)
+    imported(capsys, "plain", "llama")
+    for metric in ([], ["--metric", "acc_norm"]):
+        assert main(["leaderboard", "--suite", "sums", *metric]) == 2
+        assert "no scores on the suite 'sums'; it has lm_eval/sums" in capsys.readouterr().err
+    assert main(["leaderboard", "--suite", "lm_eval/sums", "--metric", "acc_norm", "--json"]) == 0
+    ((row,),) = [one["rows"] for one in json.loads(capsys.readouterr().out)["sections"]]
+    (cell,) = row["cells"].values()
+    assert cell["seeds"] == 2
+    assert cell["ci95"][0] < cell["value"] < cell["ci95"][1]
+    assert cell["value"] == pytest.approx(-3.625)

@@ -98,3 +98,18 @@ def test_refusals() -> None:
         given(-1.0, tokens=0)
     with pytest.raises(DataError, match="none of 1 items"):
         context_scores([None], scorer="m")
+
+
+def test_intervals_stay_within_what_can_be() -> None:
+    """Nearly all contexts are found: a share has no interval beyond 100 %, nor the bound one
+    beyond the logarithm of the number of contexts."""
+    found = ContextLikelihoods(without_context=-50.0, with_contexts=(-1.0, -50.0), tokens=9)
+    not_found = ContextLikelihoods(without_context=-50.0, with_contexts=(-50.0, -1.0), tokens=9)
+    scores = context_scores([found] * 19 + [not_found], scorer="x")
+    ends = {score.metric: score.ci95 for score in scores}
+    assert ends["context_retrieval"] is not None
+    assert ends["infonce_bound"] is not None
+    assert 50 < ends["context_retrieval"][0] < 95 < ends["context_retrieval"][1] <= 100
+    assert ends["infonce_bound"][1] <= math.log(2)
+    assert ends["context_lift"] is not None
+    assert ends["context_lift"][1] > 46.55  # what has no ends keeps Student's
