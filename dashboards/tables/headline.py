@@ -121,6 +121,11 @@ def _said(  # noqa: PLR0911 - a situation each
     if len(ordered) == 1:
         only = f"{names[first]} has {_value(metric, cells[first], unit)}"
         return f"{only}; there is no other method to compare it with yet."
+    if direction(metric) is None:
+        low, high = (
+            f"{names[one]} with {_value(metric, cells[one], unit)}" for one in (ordered[-1], first)
+        )
+        return f"The lowest is {low}, the highest {high}; neither is better for it."
     if all(cell.rank is None for cell in cells.values()):
         return f"{leads}; these numbers have no values item by item, so nothing can be tested."
     alike = _alike(first, ordered, cells, names)

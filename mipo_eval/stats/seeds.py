@@ -210,11 +210,14 @@ def _summary(values: Floats, groups: Labels, span: Interval | None) -> SeedSumma
     doubt = seed_spread(values[:, None, :], groups).doubt(variance, degrees, [0])
     alone = intervals_in(averaged, groups, span)[0]
     moved = center - float(items.means[0])
+    of_items = inside(alone and (alone[0] + moved, alone[1] + moved), span)
+    # Where nothing varies, over seeds neither, what was not seen is as rare as the items say.
+    of_all = (doubt.around(center) or of_items) if doubt else None
     return SeedSummary(
         mean=center,
         std=float(means.std(ddof=1)) if len(means) > 1 else None,
         per_seed=tuple(means.tolist()),
         n_items=int(items.items[0]),
-        items_ci95=inside(alone and (alone[0] + moved, alone[1] + moved), span),
-        ci95=inside(doubt.around(center) if doubt else None, span),
+        items_ci95=of_items,
+        ci95=inside(of_all, span),
     )

@@ -182,3 +182,11 @@ def test_the_picture_holds_every_row_inert_and_within_its_ends() -> None:
     assert "right: calc(100% - 100.00%)" in drawn
     equal = forest(rows[1:], Scale(title="x", places=1))
     assert ">100</span>" in equal
+
+
+def test_a_number_that_is_neither_good_nor_bad_has_no_leader() -> None:
+    found = section(row("MIPO", 76.7), row("prompting", 126.3), metric="response_tokens")
+    said = headline(found, "tea", {}, "prompting")
+    assert said == (
+        "The lowest is MIPO with 76.7, the highest prompting with 126.3; neither is better for it."
+    )

@@ -63,6 +63,14 @@ def test_identical_seeds_add_nothing() -> None:
     assert summary.ci95 == pytest.approx(summary.items_ci95, rel=1e-4)
 
 
+def test_seeds_that_all_show_nothing_have_the_interval_of_the_items() -> None:
+    """Two seeds of 0 % do not show that there would never be anything else."""
+    (summary,) = seed_summaries([np.zeros((2, 48))], span=(0.0, 100.0))
+    assert summary.std == 0
+    assert summary.ci95 == summary.items_ci95
+    assert summary.ci95 == pytest.approx((0.0, 100 * (1 - 0.025 ** (1 / 48))))
+
+
 def test_clusters_are_kept_together() -> None:
     values = np.repeat(table(3, items=50), 4, axis=1)
     (together,) = seed_summaries([values], np.repeat(np.arange(50), 4).tolist())
