@@ -31,15 +31,20 @@ SPANS: Mapping[str, Interval] = {
     "self_bleu_4": SHARE,
     "self_bleu_4_same_prompt": SHARE,
     "family_preference": (-8.0, 8.0),
-    **dict.fromkeys(
-        (
-            *("answer_entropy", "answer_entropy_correct", "answer_entropy_wrong"),
-            *("response_tokens", "thinking_tokens", "response_characters"),
-        ),
-        (0.0, math.inf),
-    ),
 }
 """Metric to the lowest and the highest value that an item can have, where there are such ends."""
+
+_NEVER_NEGATIVE = frozenset(
+    {
+        *("answer_entropy", "answer_entropy_correct", "answer_entropy_wrong"),
+        *("response_tokens", "thinking_tokens", "response_characters"),
+    }
+)
+
+
+def span_of(metric: str) -> Interval | None:
+    """Return what values of a metric can be, one end or both of which may be infinite."""
+    return SPANS.get(metric) or ((0.0, math.inf) if metric in _NEVER_NEGATIVE else None)
 
 
 def same_length(name: str, size: int, other_name: str, other: Sequence[object] | None) -> None:
@@ -102,7 +107,7 @@ def mean_score(
         groups: prompt group per item, the unit of resampling; `Crossed(prompt, user)` where users
             come back; None (for one item, or for all): the item is its own group.
         reasons: per item, why it has no value; ignored where it has one.
-        span: what its values can be, where `SPANS` cannot say it.
+        span: what its values can be, where `span_of` cannot say it.
 
     Raises:
         DataError: no item has a value, one is NaN, or the lengths differ.
@@ -116,7 +121,7 @@ def mean_score(
         value=float(np.nanmean(table)),
         n=int((~np.isnan(table)).sum()),
         unscored_reasons=unscored,
-        ci95=intervals_in(table[:, None], groups, span or SPANS.get(metric))[0],
+        ci95=intervals_in(table[:, None], groups, span or span_of(metric))[0],
         signature=signature,
     )
 

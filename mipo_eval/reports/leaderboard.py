@@ -12,7 +12,7 @@ from mipo_eval.evaluation.graded import GRADE_MEAN
 from mipo_eval.evaluation.outcomes import DERIVED, ENDS
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.evaluation.sheets import Sheet
-from mipo_eval.metrics.aggregate import direction, sign
+from mipo_eval.metrics.aggregate import direction, sign, span_of
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
@@ -411,7 +411,7 @@ def _with_seeds(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> 
         return made
     columns = [sheet.values[:, _columns(lines[k], sheet)].T for k in several]
     tables = [values[~np.isnan(values).all(axis=1)] for values in columns]
-    span = ENDS.get(sheet.metric)
+    span = ENDS.get(sheet.metric) or span_of(sheet.metric)
     for k, found in zip(several, seed_summaries(tables, sheet.groups, span), strict=True):
         made[k] = replace(cells[k], std=found.std, ci95=found.ci95, per_seed=found.per_seed)
     return made

@@ -21,10 +21,10 @@ def test_rating_mean_leaves_out_what_is_absent() -> None:
 
 
 def test_mean_score_carries_the_callers_name_and_signature() -> None:
-    score = mean_score("response_tokens", [10, 20], signature=join(tok="demo"), groups=["a", "b"])
+    score = mean_score("context_lift", [10, 20], signature=join(tok="demo"), groups=["a", "b"])
     assert score.to_json() == {
         "task": "",
-        "metric": "response_tokens",
+        "metric": "context_lift",
         "value": 15.0,
         "n": 2,
         "unscored": 0,

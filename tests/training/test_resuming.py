@@ -99,9 +99,9 @@ def test_processes_that_do_not_train_together_are_noticed(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A launcher that starts two where each takes itself for the only one."""
-    from mipo_eval.training import trainer
+    from mipo_eval.training import loop
 
-    monkeypatch.setattr(trainer, "world_size", lambda: 2)
+    monkeypatch.setattr(loop, "world_size", lambda: 2)
     plan = job(tiny_model, tmp_path, with_negatives(), batch_size=2)
     with pytest.raises(ConfigError, match="2 processes were started, but 1 train together"):
         train_dpo(plan, DpoSettings())

@@ -94,7 +94,7 @@ class _InRound(Halting):
         self._left = number
 
     def start(self, what: str, total: int, status: Any = None) -> None:
-        self._left -= what == "training"
+        self._left -= what == "reading the pairs with the base model"  # once in each training
         super().start(what if not self._left else "", total, status)
 
 
