@@ -28,9 +28,11 @@ def _shifted(keys: Keys, by: int) -> Keys:
     return moved
 
 
-def _window_keys(words: Ints, width: int) -> Keys:
-    """Return per position a key that sorts like the `width` words (or more) that start there."""
-    bits = max(1, int(words.max(initial=0)).bit_length())
+def _window_keys(words: Ints, width: int, bits: int) -> Keys:
+    """Return per position a key that sorts like the `width` words (or more) that start there.
+
+    Where `width` numbers of `bits` fit into 64 bits, it is made of these, the first on top.
+    """
     first = words.astype(np.uint64)
     keys, covered = first.copy(), 1
     while covered < width and bits * (covered + 1) <= 64:
@@ -132,17 +134,29 @@ def _first(counts: Ints, held: _Holders) -> Ints:
     return at[np.searchsorted(at, held.starts)]
 
 
-def _blocks(first_words: Ints) -> list[tuple[int, int]]:
-    """Cut sorted positions into blocks of about `_BLOCK`, never inside a run of one word."""
-    starts, _ = runs(first_words)
-    chosen = spaced(starts, len(first_words), _BLOCK)
-    return list(pairwise([0, *starts[chosen].tolist(), len(first_words)]))
+def _blocks(words: Ints) -> list[tuple[int, int]]:
+    """Cut positions, sorted by their words, into blocks of about `_BLOCK`, never inside a run."""
+    counts = np.bincount(words)
+    starts = (np.cumsum(counts) - counts)[counts > 0]
+    chosen = spaced(starts, len(words), _BLOCK)
+    return list(pairwise([0, *starts[chosen].tolist(), len(words)]))
 
 
 def spaced(starts: Ints, total: int, size: int) -> Ints:
     """Return which of the ascending `starts` come first after each multiple of `size`."""
     places = np.unique(np.searchsorted(starts, np.arange(size, total, size)))
     return np.asarray(places[places < len(starts)], dtype=np.int64)
+
+
+def _windows(words: Ints, keys: Keys, at: Ints, width: int, bits: int) -> Ints:
+    """Return (width, positions) the words that start at positions; 0 behind the last of all."""
+    if bits * width > 64:
+        places = at + np.arange(width)[:, None]
+        beyond = places >= len(words)
+        return np.where(beyond, 0, words[np.where(beyond, 0, places)])
+    # Out of the keys: words all over the memory would be fetched for each n.
+    shifts = bits * np.arange(width - 1, -1, -1, dtype=np.uint64)[:, None]
+    return ((keys[at] >> shifts) & np.uint64((1 << bits) - 1)).astype(np.int64)
 
 
 def leave_one_out_matches(
@@ -170,21 +184,22 @@ def leave_one_out_matches(
     lost: list[list[Lost]] = [[] for _ in kinds]
     # In this order the positions of equal n-grams are neighbours, whatever n: an n-gram's number
     # is that of the (n-1)-gram before it, raised wherever that or the new word changes.
-    order = np.argsort(_window_keys(words, max_order))
-    padded = np.concatenate([words, np.zeros(max_order, dtype=np.int64)])
+    bits = max(1, int(words.max(initial=0)).bit_length())
+    keys = _window_keys(words, max_order, bits)
+    order = np.argsort(keys)
     text_bits = max(1, n_texts.bit_length())
-    for start, stop in _blocks(padded[order]):
+    for start, stop in _blocks(words):
         at = order[start:stop]
-        grams = np.zeros(len(at), dtype=np.int64)
+        window = _windows(words, keys, at, max_order, bits)
+        own, grams = texts[at].astype(np.int64), np.zeros(len(at), dtype=np.int64)
         for n in range(max_order):
-            word = padded[at + n]
-            inside = word != 0
-            at, grams, word = at[inside], grams[inside], word[inside]
-            if not len(at):
+            inside = window[n] != 0
+            window, own, grams = window[:, inside], own[inside], grams[inside]
+            if not len(own):
                 break
-            changes = (grams[1:] != grams[:-1]) | (word[1:] != word[:-1])
+            changes = (grams[1:] != grams[:-1]) | (window[n, 1:] != window[n, :-1])
             grams = np.concatenate([[0], np.cumsum(changes)])
-            held = _holders(grams, texts[at].astype(np.int64), text_bits)
+            held = _holders(grams, own, text_bits)
             matched[n] += np.bincount(held.texts, weights=_clipped(held), minlength=n_texts)
             several = held.sizes > 1
             if kinds and several.any():
@@ -192,7 +207,8 @@ def leave_one_out_matches(
                 for found, ids in zip(lost, kinds, strict=True):
                     found.append(_lost(shared, ids, n))
             # What follows an n-gram of one text alone is in no other text either.
-            at, grams = at[several[grams]], grams[several[grams]]
+            shared_ones = several[grams]
+            window, own, grams = window[:, shared_ones], own[shared_ones], grams[shared_ones]
     return matched.T.astype(np.int64), [joined(found) for found in lost]
 
 
