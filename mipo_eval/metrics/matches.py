@@ -37,7 +37,7 @@ def _window_keys(words: Ints, width: int, bits: int) -> Keys:
     keys, covered = first.copy(), 1
     while covered < width and bits * (covered + 1) <= 64:
         keys <<= np.uint64(bits)  # in place: there may be millions
-        keys |= _shifted(first, covered)
+        keys[:-covered] |= first[covered:]
         covered += 1
     while covered < width:
         # Too many different words for one key: replace windows by their rank and pair the ranks.
@@ -192,12 +192,13 @@ def leave_one_out_matches(
         at = order[start:stop]
         window = _windows(words, keys, at, max_order, bits)
         own, grams = texts[at].astype(np.int64), np.zeros(len(at), dtype=np.int64)
+        kept = window[0] != 0
         for n in range(max_order):
-            inside = window[n] != 0
-            window, own, grams = window[:, inside], own[inside], grams[inside]
+            window, own, grams = window[:, kept], own[kept], grams[kept]
             if not len(own):
                 break
-            changes = (grams[1:] != grams[:-1]) | (window[n, 1:] != window[n, :-1])
+            word, window = window[0], window[1:]
+            changes = (grams[1:] != grams[:-1]) | (word[1:] != word[:-1])
             grams = np.concatenate([[0], np.cumsum(changes)])
             held = _holders(grams, own, text_bits)
             matched[n] += np.bincount(held.texts, weights=_clipped(held), minlength=n_texts)
@@ -207,8 +208,7 @@ def leave_one_out_matches(
                 for found, ids in zip(lost, kinds, strict=True):
                     found.append(_lost(shared, ids, n))
             # What follows an n-gram of one text alone is in no other text either.
-            shared_ones = several[grams]
-            window, own, grams = window[:, shared_ones], own[shared_ones], grams[shared_ones]
+            kept = several[grams] & (window[0] != 0) if len(window) else several[grams]
     return matched.T.astype(np.int64), [joined(found) for found in lost]
 
 
