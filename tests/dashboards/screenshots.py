@@ -22,7 +22,7 @@ _SIZES = {
     "leaderboard": (1440, 760),
     "pairs": (1180, 900),
     "comparison": (1180, 900),
-    "everyday": (1180, 800),
+    "everyday": (1180, 930),
 }
 _DRAWN = "!document.querySelector('[data-testid=stSkeleton]')"
 """Tables and plots come after the page itself."""
