@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mipo_eval.errors import ModelError
 from mipo_eval.models.chat import SAID, escaped, prompt_ids, with_chat_form
+from mipo_eval.progress import Told
 
 IGNORED = -100
 """Target of a position whose next token is not asked for."""
@@ -134,17 +135,24 @@ def summed_logprobs(
 
 @torch.no_grad()
 def response_logprobs(
-    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows: int
+    model: Any,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    rows: int,
+    told: Told = lambda _: None,
 ) -> Tensor:
     """Return (pairs,) log pi(y|x) in nats of prompts with responses, both as token ids.
 
-    The model has a likelihood head and reads `rows` of them in one forward pass.
+    The model has a likelihood head and reads `rows` of them in one forward pass. `told` hears how
+    many more were read.
     """
     device = next(model.parameters()).device
     found = []
     for start in range(0, len(pairs), rows):
-        batch = padded(pairs[start : start + rows])
-        found.append(model(**{name: one.to(device) for name, one in batch.items()}).sum(dim=1))
+        some = pairs[start : start + rows]
+        batch = {name: one.to(device) for name, one in padded(some).items()}
+        found.append(model(**batch).sum(dim=1))
+        told(len(some))
     return torch.cat(found)
 
 

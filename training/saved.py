@@ -213,11 +213,7 @@ class MarginPairs(NamedTuple):
             model = PeftModel.from_pretrained(model, str(adapter))
         model.eval()
         texts = [*self.chosen, *self.rejected]
-        read = []
-        for start in range(0, len(texts), _ROWS):
-            read.append(response_logprobs(model, texts[start : start + _ROWS], rows=_ROWS))
-            told(len(texts[start : start + _ROWS]))
-        sums = torch.cat(read).double().cpu()
+        sums = response_logprobs(model, texts, rows=_ROWS, told=told).double().cpu()
         return sums[: len(self.chosen)] - sums[len(self.chosen) :]
 
 

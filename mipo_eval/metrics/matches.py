@@ -151,9 +151,7 @@ def spaced(starts: Ints, total: int, size: int) -> Ints:
 def _windows(words: Ints, keys: Keys, at: Ints, width: int, bits: int) -> Ints:
     """Return (width, positions) the words that start at positions; 0 behind the last of all."""
     if bits * width > 64:
-        places = at + np.arange(width)[:, None]
-        beyond = places >= len(words)
-        return np.where(beyond, 0, words[np.where(beyond, 0, places)])
+        return words.take(at + np.arange(width)[:, None], mode="clip")  # the last of all is 0
     # Out of the keys: words all over the memory would be fetched for each n.
     shifts = bits * np.arange(width - 1, -1, -1, dtype=np.uint64)[:, None]
     return ((keys[at] >> shifts) & np.uint64((1 << bits) - 1)).astype(np.int64)
