@@ -14,6 +14,7 @@ from sacrebleu.metrics import BLEU
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics import self_bleu
+from mipo_eval.metrics.matches import leave_one_out_matches
 from mipo_eval.metrics.self_bleu import (
     self_bleu_change,
     self_bleu_of_words,
@@ -307,3 +308,19 @@ def test_texts_that_all_have_a_twin_have_an_interval_that_ends_at_one() -> None:
     assert score.value == 1.0
     assert score.ci95 is not None
     assert 0 <= score.ci95[0] < score.ci95[1] == 1.0
+
+
+def test_words_too_many_for_one_key_are_counted_alike() -> None:
+    """Four numbers of words fit into 64 bits or not: the same n-grams are found."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 9, size=40)
+    words = np.concatenate([[*rng.integers(1, 5, size=n), 0] for n in lengths]).astype(np.int64)
+    texts = np.repeat(np.arange(40), lengths + 1)
+    kinds = [rng.integers(0, 6, size=40)]
+    few, (lost,) = leave_one_out_matches(words, texts, 40, 4, kinds)
+    many, (also,) = leave_one_out_matches(words * 100_003, texts, 40, 4, kinds)
+    assert few.tolist() == many.tolist()
+    assert sorted(zip(*map(np.ndarray.tolist, lost), strict=True)) == sorted(
+        zip(*map(np.ndarray.tolist, also), strict=True)
+    )
+    assert few.sum() > 0
