@@ -20,7 +20,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, count_reasons, same_length
 from mipo_eval.metrics.matches import runs
 from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu_of_words, self_bleu_score
-from mipo_eval.metrics.words import Ints, Tokenize, Words, named, number_words
+from mipo_eval.metrics.words import Ints, NumberedTexts, Tokenize, Words, named, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Labels, cluster_ids, ratio
@@ -68,10 +68,11 @@ class Subsets:
         shape = len(self), int(kind.max()) + 1
         return np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
-    def self_bleu(self, words: Sequence[Ints]) -> SubsetMean:
+    def self_bleu(self, words: NumberedTexts) -> SubsetMean:
         """Return Self-BLEU-4 of the subsets' texts; `words` of every text, as are the others'."""
-        texts = [words[i] for i in self.texts.tolist()]
-        values, without = self_bleu_of_words(texts, group_ids=self.ids, kinds=self.kinds)
+        values, without = self_bleu_of_words(
+            words[self.texts], group_ids=self.ids, kinds=self.kinds
+        )
         return SubsetMean(float(values.mean()), without)
 
 

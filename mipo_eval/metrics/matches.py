@@ -6,7 +6,7 @@ highest. One sort of all positions by the words that follow puts equal n-grams o
 by side; the rest is counting runs. Exact: nothing is sampled, no hash can collide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,30 +21,42 @@ _BLOCK = 1 << 16
 """Positions counted at once: their arrays stay in the processor's cache, whatever the total."""
 
 
-def _shifted(keys: Keys, by: int) -> Keys:
-    """Return `keys` moved `by` places to the left, filled up with 0."""
-    moved = np.zeros_like(keys)
-    moved[: max(len(keys) - by, 0)] = keys[by:]
-    return moved
+class _Windows(NamedTuple):
+    """Per position, the words that start there, in one number."""
 
+    keys: Keys
+    """(positions,) so many words, from the highest bits down."""
+    width: int
+    """Words in a key."""
+    bits: int
+    """Of a word."""
 
-def _window_keys(words: Ints, width: int, bits: int) -> Keys:
-    """Return per position a key that sorts like the `width` words (or more) that start there.
+    @classmethod
+    def of(cls, words: Ints, longest: int) -> "_Windows":
+        """Return windows of as many words as fit, up to the longest that is wanted."""
+        bits = max(1, int(words.max(initial=0)).bit_length())
+        width = min(longest, 64 // bits)
+        first = words.astype(np.uint64)
+        first <<= np.uint64(64 - bits)  # in place: there may be millions
+        keys = first.copy()
+        for place in range(1, width):
+            first >>= np.uint64(bits)
+            keys[:-place] |= first[place:]
+        return cls(keys, width, bits)
 
-    Where `width` numbers of `bits` fit into 64 bits, it is made of these, the first on top.
-    """
-    first = words.astype(np.uint64)
-    keys, covered = first.copy(), 1
-    while covered < width and bits * (covered + 1) <= 64:
-        keys <<= np.uint64(bits)  # in place: there may be millions
-        keys[:-covered] |= first[covered:]
-        covered += 1
-    while covered < width:
-        # Too many different words for one key: replace windows by their rank and pair the ranks.
-        ranks = np.unique(keys, return_inverse=True)[1].astype(np.uint64)
-        keys = (ranks << np.uint64(32)) | _shifted(ranks, covered)
-        covered *= 2
-    return keys
+    def first(self, keys: Keys) -> Keys:
+        """Return the first word of keys."""
+        return keys >> np.uint64(64 - self.bits)
+
+    def after(self, n: int, at: Ints, keys: Keys) -> Keys:
+        """Return the keys of what follows the first n words of positions, of which these are left.
+
+        Args:
+            n: from 1 on.
+            at: positions.
+            keys: theirs, with the last of the n words in front.
+        """
+        return keys << np.uint64(self.bits) if n % self.width else self.keys[at + n]
 
 
 def runs(values: Ints) -> tuple[Ints, Ints]:
@@ -79,18 +91,43 @@ def _holders(grams: Ints, texts: Ints, text_bits: int) -> _Holders:
     return _Holders(pairs & ((1 << text_bits) - 1), counts, *runs(pairs >> text_bits))
 
 
-def _clipped(held: _Holders) -> Ints:
-    """Return, per n-gram and text that holds it, the clipped count.
+class _Best(NamedTuple):
+    """Of each n-gram, the text that has it most; both are (n-grams,)."""
+
+    entries: Ints
+    counts: Ints
+    """0 where there is no text any more."""
+
+
+class _Ranked:
+    """The texts that hold each n-gram, taken out one after another, the highest count first."""
+
+    def __init__(self, counts: Ints, starts: Ints) -> None:
+        """Take the counts of all entries, and where those of each n-gram start."""
+        self._size, self._starts = len(counts), starts
+        # Count and place in one number, so that one maximum finds both.
+        self._ranks = counts * self._size
+        self._ranks += np.arange(self._size)[::-1]
+
+    def take(self) -> _Best:
+        """Take out the first that is left of each n-gram."""
+        counts, places = np.divmod(np.maximum.reduceat(self._ranks, self._starts), self._size)
+        entries = self._size - 1 - places
+        self._ranks[entries] = places
+        return _Best(entries, counts)
+
+
+def _clipped(held: _Holders, n_best: int) -> tuple[list[_Best], Ints]:
+    """Return the first texts of each n-gram, and the clipped counts of all entries.
 
     A count below the maximum, or a maximum that another text shares, is never clipped. Only the
     sole holder of a maximum is clipped, to the second highest count (0 when nobody else has it).
     """
-    counts = held.counts
-    best = np.repeat(np.maximum.reduceat(counts, held.starts), held.sizes)
-    is_best = counts == best
-    holders = np.repeat(np.add.reduceat(is_best, held.starts, dtype=np.int64), held.sizes)
-    second = np.repeat(np.maximum.reduceat(np.where(is_best, 0, counts), held.starts), held.sizes)
-    return np.where(is_best & (holders == 1), second, counts)
+    ranked = _Ranked(held.counts, held.starts)
+    best = [ranked.take() for _ in range(n_best)]
+    clipped = held.counts.copy()
+    clipped[best[0].entries] = best[1].counts
+    return best, clipped
 
 
 def _kept(held: _Holders, which: NDArray[np.bool_]) -> _Holders:
@@ -100,46 +137,65 @@ def _kept(held: _Holders, which: NDArray[np.bool_]) -> _Holders:
     return _Holders(held.texts[kept], held.counts[kept], np.cumsum(sizes) - sizes, sizes)
 
 
-def _lost(held: _Holders, ids: Ints, order: int) -> Lost:
+def _lost(held: _Holders, best: Sequence[_Best], ids: Ints, order: int) -> list[Lost]:
     """Return what is lost where each group of texts is left out; `ids`: (texts,) their groups.
 
     Most texts lose nothing, since the text that has an n-gram most often is still there. Without
-    its group the first of the others is matched up to the second of them only. And it is itself
-    matched up to the second: without the group of that one, up to the next of another group.
+    its group the second is matched up to the third only. And the first is itself matched up to the
+    second: without the group of that one, up to the third.
     """
+    several = np.flatnonzero(held.sizes > 1)
+    first, second, third = (_Best(*(field[several] for field in one)) for one in best)
+    own, another, next_own = (ids[held.texts[one.entries]] for one in (first, second, third))
+    fewer = second.counts - third.counts
+    apart = (own != another) & ((third.counts == 0) | ((next_own != own) & (next_own != another)))
+    which = np.flatnonzero(apart & (fewer > 0))
+    groups = np.concatenate([own[which], another[which]])
+    texts = held.texts[np.concatenate([second.entries[which], first.entries[which]])]
+    simple = Lost(groups, texts, np.full(2 * len(which), order), np.tile(fewer[which], 2))
+    together = np.zeros(len(held.sizes), dtype=bool)
+    together[several[~apart & (third.counts > 0)]] = True  # two texts alone lose nothing
+    if not together.any():
+        return [simple]
+    return [simple, _lost_together(_kept(held, together), ids, order)]
+
+
+def _lost_together(held: _Holders, ids: Ints, order: int) -> Lost:
+    """Return the same of n-grams that one group holds several times: the next is of another."""
     own = ids[held.texts]
-    first = _first(held.counts, held)
-    outside = np.where(own == np.repeat(own[first], held.sizes), 0, held.counts)
-    other = _first(outside, held)
-    before = outside[other]
-    outside[other] = 0
+    first = _Ranked(held.counts, held.starts).take()
+    outside = _Ranked(np.where(own == _each(own[first.entries], held), 0, held.counts), held.starts)
+    other, following = outside.take(), outside.take()
     rest = held.counts.copy()
-    rest[first] = 0
-    second = _first(rest, held)
-    had = rest[second]
-    rest[own == np.repeat(own[second], held.sizes)] = 0
-    groups = np.concatenate([own[first], own[second]])
-    texts = np.concatenate([held.texts[other], held.texts[first]])
+    rest[first.entries] = 0
+    second = _Ranked(rest, held.starts).take()
+    rest[own == _each(own[second.entries], held)] = 0
+    left = np.maximum.reduceat(rest, held.starts)
     # A group that holds both the first and the second takes the first with it.
-    apart = np.where(own[first] == own[second], 0, had - np.maximum.reduceat(rest, held.starts))
-    counts = np.concatenate([before - np.maximum.reduceat(outside, held.starts), apart])
+    apart = np.where(own[first.entries] == own[second.entries], 0, second.counts - left)
+    counts = np.concatenate([other.counts - following.counts, apart])
+    groups = np.concatenate([own[first.entries], own[second.entries]])
+    texts = held.texts[np.concatenate([other.entries, first.entries])]
     kept = counts > 0
     return Lost(groups[kept], texts[kept], np.full(int(kept.sum()), order), counts[kept])
 
 
-def _first(counts: Ints, held: _Holders) -> Ints:
-    """Return (n-grams,) the first entry of each with the highest count."""
-    best = np.repeat(np.maximum.reduceat(counts, held.starts), held.sizes)
-    at = np.flatnonzero(counts == best)
-    return at[np.searchsorted(at, held.starts)]
+def _each(values: Ints, held: _Holders) -> Ints:
+    """Return, per entry, the value of its n-gram."""
+    return np.repeat(values, held.sizes)
 
 
-def _blocks(words: Ints) -> list[tuple[int, int]]:
-    """Cut positions, sorted by their words, into blocks of about `_BLOCK`, never inside a run."""
+def _blocks(words: Ints) -> Iterator[Ints]:
+    """Yield positions, about `_BLOCK` at a time; those of a word are in one block, ends in none."""
     counts = np.bincount(words)
-    starts = (np.cumsum(counts) - counts)[counts > 0]
-    chosen = spaced(starts, len(words), _BLOCK)
-    return list(pairwise([0, *starts[chosen].tolist(), len(words)]))
+    counts[0] = 0
+    blocks = (np.cumsum(counts) - counts) // _BLOCK + 1
+    blocks[0] = 0
+    few = blocks.astype(np.min_scalar_type(int(blocks[-1])))[words]  # 16 bits are sorted fast
+    order = np.argsort(few, kind="stable")
+    for start, stop in pairwise(np.cumsum(np.bincount(few)).tolist()):
+        if stop > start:
+            yield order[start:stop]
 
 
 def spaced(starts: Ints, total: int, size: int) -> Ints:
@@ -148,13 +204,33 @@ def spaced(starts: Ints, total: int, size: int) -> Ints:
     return np.asarray(places[places < len(starts)], dtype=np.int64)
 
 
-def _windows(words: Ints, keys: Keys, at: Ints, width: int, bits: int) -> Ints:
-    """Return (width, positions) the words that start at positions; 0 behind the last of all."""
-    if bits * width > 64:
-        return words.take(at + np.arange(width)[:, None], mode="clip")  # the last of all is 0
-    # Out of the keys: words all over the memory would be fetched for each n.
-    shifts = bits * np.arange(width - 1, -1, -1, dtype=np.uint64)[:, None]
-    return ((keys[at] >> shifts) & np.uint64((1 << bits) - 1)).astype(np.int64)
+def _ngrams(
+    at: Ints, windows: _Windows, texts: NDArray[np.integer[Any]], text_bits: int, max_order: int
+) -> Iterator[_Holders]:
+    """Yield which texts hold the n-grams that start at positions, for n from 1 on.
+
+    An n-gram of one text alone is not followed further: what begins with it is in no other text.
+    """
+    keys, grams = windows.keys[at], np.zeros(len(at), dtype=np.int64)
+    for n in range(1, max_order + 1):
+        if (n - 1) % windows.width == 0:  # these words are new
+            again = np.argsort(keys) if n == 1 else np.lexsort((keys, grams))
+            at, keys, grams = at[again], keys[again], grams[again]
+            own = texts[at].astype(np.int64)
+        # Positions of equal n-grams are neighbours, whatever n: an n-gram's number is that of the
+        # (n-1)-gram before it, raised wherever that or the new word changes.
+        words = windows.first(keys)
+        changes = (grams[1:] != grams[:-1]) | (words[1:] != words[:-1])
+        grams = np.concatenate([[0], np.cumsum(changes)])
+        held = _holders(grams, own, text_bits)
+        yield held
+        if n == max_order:
+            return
+        keys = windows.after(n, at, keys)
+        kept = (held.sizes > 1)[grams] & (windows.first(keys) != 0)
+        at, keys, grams, own = at[kept], keys[kept], grams[kept], own[kept]
+        if not len(at):
+            return
 
 
 def leave_one_out_matches(
@@ -178,36 +254,16 @@ def leave_one_out_matches(
         (texts, max_order) matched n-grams, each clipped by its highest count in another text; and
         per kind, which of them are lost without each group.
     """
-    matched = np.zeros((max_order, n_texts))
+    matched = np.zeros((max_order, n_texts), dtype=np.int64)
     lost: list[list[Lost]] = [[] for _ in kinds]
-    # In this order the positions of equal n-grams are neighbours, whatever n: an n-gram's number
-    # is that of the (n-1)-gram before it, raised wherever that or the new word changes.
-    bits = max(1, int(words.max(initial=0)).bit_length())
-    keys = _window_keys(words, max_order, bits)
-    order = np.argsort(keys)
-    text_bits = max(1, n_texts.bit_length())
-    for start, stop in _blocks(words):
-        at = order[start:stop]
-        window = _windows(words, keys, at, max_order, bits)
-        own, grams = texts[at].astype(np.int64), np.zeros(len(at), dtype=np.int64)
-        kept = window[0] != 0
-        for n in range(max_order):
-            window, own, grams = window[:, kept], own[kept], grams[kept]
-            if not len(own):
-                break
-            word, window = window[0], window[1:]
-            changes = (grams[1:] != grams[:-1]) | (word[1:] != word[:-1])
-            grams = np.concatenate([[0], np.cumsum(changes)])
-            held = _holders(grams, own, text_bits)
-            matched[n] += np.bincount(held.texts, weights=_clipped(held), minlength=n_texts)
-            several = held.sizes > 1
-            if kinds and several.any():
-                shared = _kept(held, several)
-                for found, ids in zip(lost, kinds, strict=True):
-                    found.append(_lost(shared, ids, n))
-            # What follows an n-gram of one text alone is in no other text either.
-            kept = several[grams] & (window[0] != 0) if len(window) else several[grams]
-    return matched.T.astype(np.int64), [joined(found) for found in lost]
+    windows, text_bits = _Windows.of(words, max_order), max(1, n_texts.bit_length())
+    for at in _blocks(words):
+        for n, held in enumerate(_ngrams(at, windows, texts, text_bits, max_order)):
+            best, clipped = _clipped(held, 3 if kinds else 2)
+            np.add.at(matched[n], held.texts, clipped)
+            for found, ids in zip(lost, kinds, strict=True):
+                found.extend(_lost(held, best, ids, n))
+    return matched.T, [joined(found) for found in lost]
 
 
 def joined(found: Sequence[Lost]) -> Lost:

@@ -15,7 +15,7 @@ import numpy as np
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.aggregate import NO_SCORE, Reasons, count_reasons, same_length
 from mipo_eval.metrics.matches import Lost, joined, leave_one_out_matches, runs, spaced
-from mipo_eval.metrics.words import Ints, Tokenize, Words, named, number_words
+from mipo_eval.metrics.words import Ints, NumberedTexts, Tokenize, Words, named, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Dependence, Floats, Interval, Labels, cluster_ids, ratio
@@ -30,8 +30,6 @@ _EPSILON = 0.1
 """What nltk's method1 puts in place of a count of zero."""
 _PART = 1 << 18
 """Words of groups that are counted at a time."""
-_END = np.zeros(1, dtype=np.int64)
-"""What ends each text where all stand in one array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +111,7 @@ def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> 
 
 
 def self_bleu_of_words(
-    texts: Sequence[Ints],
+    texts: NumberedTexts,
     *,
     max_order: int = 4,
     smoothing: Smoothing = "exp",
@@ -133,7 +131,7 @@ def self_bleu_of_words(
         (texts,) values, 0-1, NaN for a text without another; and per kind (numbers,) the mean that
         the other texts would have if these had never been there: NaN where none has a value.
     """
-    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    lengths = texts.lengths
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
     order = np.argsort(groups, kind="stable")
     matched = np.zeros((len(order), max_order), dtype=np.int64)
@@ -141,11 +139,8 @@ def self_bleu_of_words(
     # Labels never meet, so some are counted at a time: memory does not grow with their number.
     for start, stop in _parts(groups[order], lengths[order] + 1):
         part = order[start:stop]
-        ended = [words for i in part.tolist() for words in (texts[i], _END)]
-        numbers, text_ids = (
-            np.concatenate(ended),
-            np.repeat(np.arange(len(part), dtype=np.int32), lengths[part] + 1),
-        )
+        numbers = texts[part].joined()
+        text_ids = np.repeat(np.arange(len(part), dtype=np.int32), lengths[part] + 1)
         if groups[part[0]] != groups[part[-1]]:
             # A word of one group is no word of another: each gets numbers of its own.
             apart = numbers + groups[part][text_ids] * (int(numbers.max()) + 1)
@@ -259,7 +254,7 @@ def self_bleu(
     return SelfBleu(
         mean=float(values.mean()),
         per_text=tuple(per_text),
-        empty=sum(len(text) == 0 for text in words),
+        empty=int((words.lengths == 0).sum()),
     )
 
 

@@ -10,11 +10,12 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from inspect import unwrap
-from itertools import pairwise
-from typing import Any, Literal
+from itertools import compress, count, islice
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from mipo_eval.errors import ConfigError
 
 Ints = NDArray[np.int64]
-Split = Callable[[Sequence[str]], Iterator[list[str]]]
+Split = Callable[[Sequence[str]], Iterator[tuple[Sequence[int], list[str]]]]
+"""Yields the places of some of the texts, and their words with `END` behind each text."""
 Tokenize = Literal["13a", "zh", "ja-mecab", "char", "nltk", "none"]
 
 _SCRIPTS = {
@@ -76,7 +78,8 @@ def _sacrebleu(name: str) -> Callable[[str], list[str]]:
     return lambda text: tokenize(text.rstrip()).split()
 
 
-_BETWEEN = " \0 "
+END = "\0"
+_BETWEEN = f" {END} "
 """Between texts that are split together. With blanks, so that no rule of 13a looks across it."""
 _TOGETHER = 1024
 """Texts that are split together: a call for each would take longer than its words."""
@@ -93,35 +96,44 @@ _NOT_IN_NUMBERS = (
 """A period or comma that is not between two digits, and a dash behind one."""
 
 
-def _by_itself(text: str) -> bool:
-    """Whether a text is split alone, by sacreBLEU.
+_ALONE = ("..", ",,", ".,", ",.", "-\n", "<skipped>", END)
+"""What a text holds that is split alone, by sacreBLEU.
 
-    In a run of periods or commas its rules, which take two characters each, depend on each other;
-    two of these marks are taken out, and one is `_BETWEEN` texts.
-    """
-    run = ".." in text or ",," in text or ".," in text or ",." in text
-    return run or "-\n" in text or "<skipped>" in text or "\0" in text
+In a run of periods or commas its rules, which take two characters each, depend on each other; two
+of these marks are taken out, and one is `END`.
+"""
 
 
-def _split_13a(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the words of texts, as sacreBLEU's 13a has them, many texts in one go."""
-    plain = _sacrebleu("13a")
+def _split_13a(texts: Sequence[str]) -> Iterator[tuple[Sequence[int], list[str]]]:
+    """Split as sacreBLEU's 13a does, many texts in one go."""
     for start in range(0, len(texts), _TOGETHER):
         some = texts[start : start + _TOGETHER]
-        alone = [_by_itself(text) for text in some]
-        together = (text for text, own in zip(some, alone, strict=True) if not own)
-        line = f" {_BETWEEN.join(together)} "
+        places: Sequence[int] = range(start, start + len(some))
+        line = " ".join(some)
+        marks = [mark for mark in _ALONE if mark in line]
+        if marks:
+            alone = [any(mark in text for mark in marks) for text in some]
+            for place in compress(places, alone):
+                yield [place], _ended(_sacrebleu("13a")(texts[place]))
+            places = [place for place, own in zip(places, alone, strict=True) if not own]
+            some = [texts[place] for place in places]
+        line = f" {_BETWEEN.join(some)}{_BETWEEN}"
         for before, after in _FIRST:
             line = line.replace(before, after)
         for pattern, by in _NOT_IN_NUMBERS:
             line = pattern.sub(by, line)
-        parts = iter(line.split("\0"))
-        for text, own in zip(some, alone, strict=True):
-            yield plain(text) if own else next(parts).split()
+        if some:
+            yield places, line.split()
+
+
+def _ended(words: Iterable[str]) -> list[str]:
+    """Return the words of one text with `END`; a NUL of its own is doubled, so no other word."""
+    return [*(word.replace(END, 2 * END) for word in words), END]
 
 
 def _each(split: Callable[[str], list[str]]) -> Split:
-    return partial(map, split)
+    """Return how to split texts one by one."""
+    return lambda texts: (([i], _ended(split(text))) for i, text in enumerate(texts))
 
 
 def _split_nltk() -> Split:
@@ -141,6 +153,43 @@ TOKENIZERS: dict[Tokenize, Callable[[], Split]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberedTexts(Sequence[Ints]):
+    """Texts as numbered words: each is the array of its words, 1 and up, equal where words are."""
+
+    words: Ints
+    """Of all texts, and perhaps of others, with 0 behind each text."""
+    starts: Ints
+    """(texts,) where the words of each begin."""
+    lengths: Ints
+    """(texts,) how many there are."""
+
+    def __len__(self) -> int:
+        """Return how many texts there are."""
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, which: int) -> Ints: ...
+    @overload
+    def __getitem__(self, which: slice | Ints) -> "NumberedTexts": ...
+    def __getitem__(self, which: int | slice | Ints) -> "Ints | NumberedTexts":
+        """Return the words of one text, or some of the texts."""
+        start, length = self.starts[which], self.lengths[which]
+        if isinstance(which, slice | np.ndarray):
+            return NumberedTexts(self.words, start, length)
+        return self.words[start : start + length]
+
+    def joined(self) -> Ints:
+        """Return the words of all texts in one array, with 0 behind each text."""
+        sizes = self.lengths + 1
+        ends = np.cumsum(sizes)
+        if len(ends) and np.array_equal(self.starts, self.starts[0] + ends - sizes):
+            return self.words[self.starts[0] : self.starts[0] + ends[-1]]  # as they stand
+        places = np.repeat(self.starts - ends + sizes, sizes)
+        places += np.arange(len(places))
+        return self.words[places]
+
+
 class Words:
     """Texts as numbered words, each split once however many measures want it."""
 
@@ -154,28 +203,39 @@ class Words:
             raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
         self.tokenize = tokenize
         self._split = TOKENIZERS[tokenize]()
-        self._numbers: defaultdict[str, int] = defaultdict()
-        # A new word gets the next number.
-        self._numbers.default_factory = lambda: len(self._numbers) + 1
-        self._known: dict[str, Ints] = {}
+        # What is new gets the next number.
+        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        self._numbers[END]  # 0
+        self._places: defaultdict[str, int] = defaultdict(count().__next__)
+        self._known = NumberedTexts(*np.zeros((3, 0), dtype=np.int64))
 
-    def __call__(self, texts: Iterable[str]) -> list[Ints]:
-        """Return, per text, its words as numbers from 1 on, equal where the words are."""
-        every = list(texts)
-        # New words stand in one array of integers, and texts are views of it: millions fit.
-        numbers, ends = array("q"), [0]
-        new = [text for text in dict.fromkeys(every) if text not in self._known]
-        for words in self._split(new):
-            numbers.extend(map(self._numbers.__getitem__, words))
-            ends.append(len(numbers))
-        whole = np.frombuffer(numbers, dtype=np.int64)
-        for text, (start, end) in zip(new, pairwise(ends), strict=True):
-            self._known[text] = whole[start:end]
-        return [self._known[text] for text in every]
+    def __call__(self, texts: Iterable[str]) -> NumberedTexts:
+        """Return texts as numbered words."""
+        which = np.fromiter(map(self._places.__getitem__, texts), np.int64)
+        new = list(islice(self._places, len(self._known), None))
+        if new:
+            self._add(new)
+        return self._known[which]
+
+    def _add(self, texts: Sequence[str]) -> None:
+        """Split texts that are not known."""
+        words, places = bytearray(), array("q")  # all integers side by side: millions fit
+        for some, found in self._split(texts):
+            words += np.fromiter(map(self._numbers.__getitem__, found), np.int64, len(found)).data
+            places.extend(some)
+        known, added = self._known, np.frombuffer(words, dtype=np.int64)
+        ends = np.flatnonzero(added == 0)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        order = np.argsort(places)
+        self._known = NumberedTexts(
+            np.concatenate([known.words, added]),
+            np.concatenate([known.starts, starts[order] + len(known.words)]),
+            np.concatenate([known.lengths, (ends - starts)[order]]),
+        )
 
 
-def number_words(texts: Iterable[str], tokenize: Tokenize | Words) -> list[Ints]:
-    """Return, per text, its words as numbers from 1 on, equal where the words are.
+def number_words(texts: Iterable[str], tokenize: Tokenize | Words) -> NumberedTexts:
+    """Return texts as numbered words.
 
     Raises:
         ConfigError: the tokenizer is unknown.

@@ -1,5 +1,8 @@
 """Which tokenizer a script needs, and that it is sacreBLEU's own."""
 
+from itertools import chain
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,12 +84,13 @@ def test_words_are_those_of_sacrebleu(texts: list[str]) -> None:
     """Of each text, though many are split at a time."""
     for name in ("13a", "zh"):
         tokenize = _get_tokenizer(name)()
-        numbers: dict[str, int] = {}
-        expected = [
-            [numbers.setdefault(word, len(numbers) + 1) for word in tokenize(t.rstrip()).split()]
-            for t in texts
-        ]
-        assert [words.tolist() for words in number_words(texts, name)] == expected
+        expected = [tokenize(text.rstrip()).split() for text in texts]
+        found = [words.tolist() for words in number_words(texts, name)]
+        assert [len(words) for words in found] == [len(words) for words in expected]
+        pairs = set(zip(chain(*expected), chain(*found), strict=True))
+        # One number for one word, and 0 for none.
+        assert len(pairs) == len({word for word, _ in pairs}) == len({one for _, one in pairs})
+        assert 0 not in chain(*found)
 
 
 def test_words_are_numbered_alike_however_often_they_are_asked_for() -> None:
@@ -95,6 +99,15 @@ def test_words_are_numbered_alike_however_often_they_are_asked_for() -> None:
     again, other, empty = words(["b a b", "a c", ""])
     assert first.tolist() == again.tolist() == [1, 2, 1]
     assert (other.tolist(), empty.tolist()) == ([2, 3], [])
+
+
+def test_texts_stand_behind_each_other_with_0_between() -> None:
+    texts = Words("none")(["b a", "", "a c", "b a"])
+    assert texts.joined().tolist() == [1, 2, 0, 0, 2, 3, 0, 1, 2, 0]
+    assert texts[:3].joined().tolist() == [1, 2, 0, 0, 2, 3, 0]
+    assert texts[np.array([2, 1])].joined().tolist() == [2, 3, 0, 0]
+    assert texts[:0].joined().tolist() == []
+    assert [words.tolist() for words in texts] == [[1, 2], [], [2, 3], [1, 2]]
 
 
 @pytest.mark.parametrize("texts", [CHINESE, JAPANESE, THAI, LAO, KHMER, BURMESE])
