@@ -224,10 +224,10 @@ def diversity_scores(
     present = np.array([why is None for why in absent])
     kinds = Dependence.of(groups, len(texts)).kinds(present)
     subsets = Subsets.of(draw_subsets(int(present.sum()), size, draws), kinds)
-    # Only what was drawn is split into words, and only once.
-    drawn = set(subsets.texts.tolist())
-    kept = (texts[i] or "" for i in np.flatnonzero(present).tolist())
-    words = number_words((t if i in drawn else "" for i, t in enumerate(kept)), tokenize)
+    # Of a million texts, only what was drawn is split into words.
+    drawn, places = np.unique(subsets.texts, return_inverse=True)
+    subsets = replace(subsets, texts=places)
+    words = number_words((texts[i] or "" for i in np.flatnonzero(present)[drawn]), tokenize)
     blank = Score(metric="", value=None, n=0, unscored_reasons=unscored, signature=join())
     made = join(texts=size, draws=len(subsets))
     figures = {
