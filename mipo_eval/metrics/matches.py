@@ -1,9 +1,10 @@
 """Which n-grams of a text other texts match, and which of these are lost without some of them.
 
 A text's n-gram counts for at most as often as it stands in the other text that has it most. So each
-n-gram needs only the highest count in any text, whether one text alone reaches it, and the second
-highest. One sort of all positions by the words that follow puts equal n-grams of every order side
-by side; the rest is counting runs. Exact: nothing is sampled, no hash can collide.
+n-gram needs only the texts that have it most: the first is matched up to the second, and without
+one of them the other up to the third. Positions sorted by the words that follow have equal n-grams
+of every order side by side; the rest is counting runs, in blocks that stay in the processor's
+cache. Exact: nothing is sampled, no hash can collide.
 """
 
 from collections.abc import Iterator, Sequence
