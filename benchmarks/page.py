@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from benchmarks.results import Result
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -37,6 +39,8 @@ where they are short; times are medians, of the processor where nothing is waite
 how many times as fast ours is, unless the row says otherwise. What is missed is missed: what is
 known of why stands under the table.
 """
+_QUIET = 10.0
+"""Percent of the processors that other programs may use."""
 _SHOWN = ("what", "size", "ours", "the other", "ratio", "wanted", "met")
 
 
@@ -64,10 +68,9 @@ def machine() -> str:
     flags = told.read_text().split() if told.exists() else []
     kinds = {"avx512f": " with AVX-512", "avx2": " with AVX2"}
     kind = next((words for flag, words in kinds.items() if flag in flags), "")
-    load = os.getloadavg()[0]
-    busy = (
-        f"beside other work (load {load:.0f}): only ratios count" if load > cores / 2 else "quiet"
-    )
+    # Not the load average: that still counts the benchmark before this one.
+    used = psutil.cpu_percent(interval=1.0)
+    busy = f"beside other work ({used:.0f} %): only ratios count" if used > _QUIET else "quiet"
     kernel = platform.machine().replace("_", "-")
     return f"{cores} cores, {kernel}{kind}, Python {platform.python_version()}, {busy}"
 
