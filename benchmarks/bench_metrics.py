@@ -14,7 +14,7 @@ from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.metrics.agreement import agreement, reliability
 from mipo_eval.metrics.calibration import calibration_scores, choice_outcome
 from mipo_eval.metrics.context_lift import context_scores
-from mipo_eval.metrics.diversity import diversity_scores
+from mipo_eval.metrics.diversity import diversity_scores, same_prompt_scores
 from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.metrics.win_rate import win_rates
 from mipo_eval.records import ContextLikelihoods
@@ -77,3 +77,7 @@ def _metrics(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     texts = drawn(text)
     yield "Self-BLEU-4", partial(self_bleu_score, texts, groups=groups)
     yield "Diversity at a fixed size", partial(diversity_scores, texts, groups, size=80)
+    yield (
+        "Self-BLEU within prompts, all texts and pairs",
+        partial(same_prompt_scores, texts, groups),
+    )

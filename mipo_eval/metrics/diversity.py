@@ -300,9 +300,10 @@ def same_prompt_scores(
             tok=named(tokenize), smooth="exp", refs="same-prompt", texts=2, draws=_PAIRS
         ),
     )
-    figure = subsets.self_bleu(number_words(kept, tokenize))
+    words = tokenize if isinstance(tokenize, Words) else Words(tokenize)  # split once
+    figure = subsets.self_bleu(words(kept))
     whole = self_bleu_score(
-        texts, groups=groups, within_groups=True, reasons=reasons, tokenize=tokenize
+        texts, groups=groups, within_groups=True, reasons=reasons, tokenize=words
     )
     return [whole, _valued(fixed, figure, subsets, int(compared.sum()))]
 
