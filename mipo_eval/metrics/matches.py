@@ -8,7 +8,6 @@ cache. Exact: nothing is sampled, no hash can collide.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,8 @@ Keys = NDArray[np.uint64]
 
 _BLOCK = 1 << 16
 """Positions counted at once: their arrays stay in the processor's cache, whatever the total."""
+_SORTED = 1 << 20
+"""Positions sorted into blocks at once: larger new arrays cost more than the sorting."""
 
 
 class _Windows(NamedTuple):
@@ -37,12 +38,16 @@ class _Windows(NamedTuple):
         """Return windows of as many words as fit, up to the longest that is wanted."""
         bits = max(1, int(words.max(initial=0)).bit_length())
         width = min(longest, 64 // bits)
-        first = words.astype(np.uint64)
-        first <<= np.uint64(64 - bits)  # in place: there may be millions
-        keys = first.copy()
-        for place in range(1, width):
-            first >>= np.uint64(bits)
-            keys[:-place] |= first[place:]
+        keys = np.zeros(len(words), dtype=np.uint64)
+        for start in range(0, len(words), _BLOCK):
+            # What is past the last word stays 0.
+            some = words[start : start + _BLOCK + width - 1].astype(np.uint64)
+            some <<= np.uint64(64 - bits)
+            own = keys[start : start + _BLOCK]
+            for place in range(width):
+                there = some[place : place + len(own)]
+                own[: len(there)] |= there
+                some >>= np.uint64(bits)
         return cls(keys, width, bits)
 
     def first(self, keys: Keys) -> Keys:
@@ -192,11 +197,17 @@ def _blocks(words: Ints) -> Iterator[Ints]:
     counts[0] = 0
     blocks = (np.cumsum(counts) - counts) // _BLOCK + 1
     blocks[0] = 0
-    few = blocks.astype(np.min_scalar_type(int(blocks[-1])))[words]  # 16 bits are sorted fast
-    order = np.argsort(few, kind="stable")
-    for start, stop in pairwise(np.cumsum(np.bincount(few)).tolist()):
-        if stop > start:
-            yield order[start:stop]
+    n_blocks = int(blocks[-1]) + 1
+    few = blocks.astype(np.min_scalar_type(n_blocks))  # up to 16 bits are sorted in linear time
+    parts = []
+    for start in range(0, len(words), _SORTED):
+        own = few[words[start : start + _SORTED]]
+        order = start + np.argsort(own, kind="stable")
+        parts.append(np.split(order, np.cumsum(np.bincount(own, minlength=n_blocks))))
+    for block in range(1, n_blocks):
+        at = np.concatenate([part[block] for part in parts])
+        if len(at):
+            yield at
 
 
 def spaced(starts: Ints, total: int, size: int) -> Ints:

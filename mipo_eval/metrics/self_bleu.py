@@ -30,6 +30,8 @@ _EPSILON = 0.1
 """What nltk's method1 puts in place of a count of zero."""
 _PART = 1 << 18
 """Words of groups that are counted at a time."""
+_ROWS = 1 << 14
+"""Texts whose BLEU is worked out at a time: larger new arrays cost more than the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,24 +92,32 @@ def _closest(lengths: Ints, contexts: Ints, ids: Ints) -> _Closest:
 
 def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> Floats:
     """Return (texts,) sentence BLEU, 0-1, from matched n-grams and lengths."""
-    orders = np.arange(1, matched.shape[1] + 1)
-    total = np.maximum(lengths[:, None] - orders + 1, 0)
-    missed = matched == 0
+    values = np.empty(len(lengths))
+    for start in range(0, len(lengths), _ROWS):
+        some = slice(start, start + _ROWS)
+        values[some] = _few_bleu(matched[some], lengths[some], closest[some], smoothing)
+    return values
+
+
+def _few_bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> Floats:
+    counts = np.ascontiguousarray(matched.T)  # (orders, texts): far faster along the texts
+    total = np.maximum(lengths - np.arange(len(counts))[:, None], 0)
+    missed = counts == 0
     if smoothing == "exp":
         # sacreBLEU: the k-th order without a match gets 1/2^k of a count; orders longer than
         # the text are left out (effective order).
         used = total > 0
-        halvings = np.cumsum(missed & used, axis=1)
-        counts = np.where(missed, 0.5**halvings, matched)
+        halvings = np.cumsum(missed & used, axis=0)
+        smoothed = np.where(missed, np.ldexp(1.0, -halvings), counts)
     else:
         # nltk: every order is used, and an order longer than the text counts as 0 of 1.
         used = np.ones_like(missed)
-        counts = np.where(missed, _EPSILON, matched)
-    logs = np.where(used, np.log(counts / np.maximum(total, 1)), 0.0)
-    precision = np.exp(logs.sum(axis=1) / np.maximum(used.sum(axis=1), 1))
+        smoothed = np.where(missed, _EPSILON, counts)
+    logs = np.where(used, np.log(smoothed / np.maximum(total, 1)), 0.0)
+    precision = np.exp(logs.sum(axis=0) / np.maximum(used.sum(axis=0), 1))
     penalty = np.exp(np.minimum(0.0, 1 - closest / np.maximum(lengths, 1)))
     # No match at all is 0 in both, whatever the smoothing.
-    return np.where(matched.any(axis=1), penalty * precision, 0.0)
+    return np.where(missed.all(axis=0), 0.0, penalty * precision)
 
 
 def self_bleu_of_words(

@@ -228,7 +228,7 @@ class Words:
         starts = np.concatenate([[0], ends[:-1] + 1])
         order = np.argsort(places)
         self._known = NumberedTexts(
-            np.concatenate([known.words, added]),
+            np.concatenate([known.words, added]) if len(known) else added,
             np.concatenate([known.starts, starts[order] + len(known.words)]),
             np.concatenate([known.lengths, (ends - starts)[order]]),
         )
