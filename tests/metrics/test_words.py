@@ -96,9 +96,9 @@ def test_words_are_those_of_sacrebleu(texts: list[str]) -> None:
 def test_words_are_numbered_alike_however_often_they_are_asked_for() -> None:
     words = Words("none")
     (first,) = words(["b a b"])
-    again, other, empty = words(["b a b", "a c", ""])
+    again, other, empty = words(["b a b", "a c d", ""])
     assert first.tolist() == again.tolist() == [1, 2, 1]
-    assert (other.tolist(), empty.tolist()) == ([2, 3], [])
+    assert (other.tolist(), empty.tolist()) == ([2, 3, 4], [])
 
 
 def test_texts_stand_behind_each_other_with_0_between() -> None:
