@@ -41,6 +41,13 @@ def test_kappa_at_its_ends(first: str, second: str, kappa: float | None) -> None
     assert cohen_kappa(first, second) == kappa
 
 
+def test_one_that_differs_says_little_about_how_many_do() -> None:
+    """The jackknife alone would have 0.8516 as the lower end."""
+    found = agreement([1, 2] * 50, [2, 2] + [1, 2] * 49)
+    assert found.kappa == pytest.approx(0.98)
+    assert found.kappa_ci95 == pytest.approx((0.8136, 0.9979), abs=1e-4)
+
+
 def test_kappa_needs_items_of_equal_number() -> None:
     with pytest.raises(DataError, match="at least one item"):
         cohen_kappa([], [])
