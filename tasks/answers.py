@@ -34,7 +34,7 @@ from typing import Any, Literal, NamedTuple
 
 from mipo_eval.models.thinking import response_of
 from mipo_eval.records import Item
-from mipo_eval.tasks.numbers import Number, ascii_digits, find_numbers, first_from, stated
+from mipo_eval.tasks.numbers import Number, ascii_digits, find_numbers, first_from, stated, value_of
 
 LETTERS = "ABCDEFGHIJ"
 """The labels that the choices of a question get, in order."""
@@ -84,7 +84,7 @@ def extract_number(text: str) -> Decimal | None:
         behind = (first_from(phrase.end(), numbers) for phrase in reversed(phrases))
         index = next((index for index in behind if index is not None), None)
         return None if index is None else stated(text, numbers, index)
-    return numbers[-1].value if numbers else None
+    return value_of(numbers[-1]) if numbers else None
 
 
 def _after_hashes(text: str, numbers: Sequence[Number]) -> int | None:
@@ -93,8 +93,8 @@ def _after_hashes(text: str, numbers: Sequence[Number]) -> int | None:
         index = first_from(mark, numbers)
         if index is None:
             continue
-        directly = _DIRECTLY.fullmatch(text, mark, numbers[index].start)
-        if directly and not _HEADING.match(text, numbers[index].start):
+        directly = _DIRECTLY.fullmatch(text, mark, numbers[index].start())
+        if directly and not _HEADING.match(text, numbers[index].start()):
             return index
     return None
 
@@ -102,7 +102,9 @@ def _after_hashes(text: str, numbers: Sequence[Number]) -> int | None:
 def _in_box(content: str) -> Decimal | None:
     """Return the number a box holds, or None when it holds none or several."""
     parts = _ALTERNATIVES.split(content) if content.count("=") > 1 else [content]
-    values = {number.value for part in parts for number in find_numbers(part.rpartition("=")[2])}
+    values = {
+        value_of(number) for part in parts for number in find_numbers(part.rpartition("=")[2])
+    }
     return values.pop() if len(values) == 1 else None
 
 

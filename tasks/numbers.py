@@ -9,7 +9,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import NamedTuple
 
 # Typography to ASCII: minus signs, full-width digits, fractions; what LaTeX puts between digits.
 _ASCII = str.maketrans(
@@ -52,32 +51,15 @@ _GAP = 60
 """Characters between two numbers of one sum."""
 
 
-class Number(NamedTuple):
-    """One number of a text; what it is worth is worked out when somebody asks."""
+Number = re.Match[str]
+"""One number of a text, its sign and currency included; `value_of` says what it is worth."""
 
-    found: re.Match[str]
 
-    @property
-    def start(self) -> int:
-        """Where in the text it begins, its sign and currency included."""
-        return self.found.start()
-
-    @property
-    def end(self) -> int:
-        """Where in the text it ends."""
-        return self.found.end()
-
-    @property
-    def value(self) -> Decimal | None:
-        """What it is worth; None for digits that cannot be read, and for a division by zero."""
-        value = _magnitude(self.found)
-        negative = value is not None and _is_negative(self.found, self.found.string)
-        return -value if negative and value is not None else value
-
-    @property
-    def signed(self) -> bool:
-        """Whether a minus stands before it, be it a sign or a subtraction."""
-        return bool(self.found["minus"])
+def value_of(number: Number) -> Decimal | None:
+    """Return what a number is worth; None for digits that cannot be read, and for n / 0."""
+    value = _magnitude(number)
+    negative = value is not None and _is_negative(number, number.string)
+    return -value if negative and value is not None else value
 
 
 def ascii_digits(text: str) -> str:
@@ -87,7 +69,7 @@ def ascii_digits(text: str) -> str:
 
 def find_numbers(text: str) -> Iterator[Number]:
     """Yield the numbers of a text that `ascii_digits` made plain."""
-    return map(Number, _NUMBER.finditer(text))
+    return _NUMBER.finditer(text)
 
 
 def _magnitude(match: re.Match[str]) -> Decimal | None:
@@ -129,7 +111,7 @@ def _is_negative(match: re.Match[str], text: str) -> bool:
 
 def first_from(position: int, numbers: Sequence[Number]) -> int | None:
     """Return the index of the first number from a position on."""
-    index = bisect_left(numbers, position, key=lambda number: number.start)
+    index = bisect_left(numbers, position, key=Number.start)
     return index if index < len(numbers) else None
 
 
@@ -139,19 +121,19 @@ def stated(text: str, numbers: Sequence[Number], index: int) -> Decimal | None:
     "5 + 7 = 12" and "12 = 5 + 7" state 12, "5 + 7" and "5 or 7" no single number; "1 234" is one
     number in two groups.
     """
-    sides: list[list[Decimal | None]] = [[numbers[index].value]]
+    sides: list[list[Decimal | None]] = [[value_of(numbers[index])]]
     for one, other in zip(numbers[index:], numbers[index + 1 :], strict=False):
-        gap = text[one.end : min(other.start, one.end + _GAP)]
+        gap = text[one.end() : min(other.start(), one.end() + _GAP)]
         if gap.isspace() or not gap:
-            if other.signed:  # "5 - 7": the sign belongs to the token behind it
-                sides[-1].append(other.value)
+            if other["minus"]:  # "5 - 7": the sign belongs to the token behind it
+                sides[-1].append(value_of(other))
                 continue
-            joint = _GROUPS.match(text, one.start)
+            joint = _GROUPS.match(text, one.start())
             return Decimal(joint[1].replace(" ", "")) if joint and one is numbers[index] else None
         if _EQUALS.fullmatch(gap):
-            sides.append([other.value])
+            sides.append([value_of(other)])
         elif _PLUS.fullmatch(gap):
-            sides[-1].append(other.value)
+            sides[-1].append(value_of(other))
         elif _OR.fullmatch(gap):
             return None
         else:
