@@ -12,7 +12,7 @@ LONGEST = 20_000
 _HEAD = 4_000
 
 _BLANKS = re.compile(r"[^\S\n]+")
-_EMPTY_LINES = re.compile(r" ?\n(?: ?\n)+ ?| ?\n ?")
+_EMPTY_LINES = re.compile(r" ?\n(?: ?\n)+ ?| \n ?|\n ")
 _RUN = re.compile(r"([^\w\s])\1{3,}")
 _MARKUP = (
     (re.compile(r"^ ?```\w* ?$", re.MULTILINE), ""),
