@@ -153,6 +153,9 @@ RATINGS: list[tuple[str, int | None]] = [
     ('{"rating": 5, "score": 2}', None),
     ("4\n\n2", None),
     ("Rating: 4?", None),
+    # the same number elsewhere is no other answer, another number is
+    ("Good.\nRating: 4\nIt has 4 parts.", 4),
+    ("Good.\nRating: 4\nIt has 3 parts.", None),
     # no claim, only a number
     ("The response addresses 2 needs.", None),
     ("1. The response uses a friendly", None),

@@ -198,10 +198,11 @@ def test_absent_texts_are_no_references() -> None:
 
 
 def test_empty_texts_score_zero_and_are_counted() -> None:
-    ours = self_bleu(["", "a b c d", "a b c d", " \n"])
-    assert ours.per_text == (0, pytest.approx(1), pytest.approx(1), 0)
-    assert ours.empty == 2
+    ours = self_bleu(["", "a b c d", "a b c d", " \n", "\t"])
+    assert ours.per_text == (0, pytest.approx(1), pytest.approx(1), 0, 0)
+    assert ours.empty == 3
     assert self_bleu(["", ""]).per_text == (0, 0)
+    assert self_bleu_score(["", ""], groups=["x", "y"]).value == 0
 
 
 @pytest.mark.parametrize(
@@ -283,6 +284,8 @@ def test_a_change_is_sure_where_both_runs_share_what_is_hard() -> None:
     low, high = change.ci95
     assert 0 < low < change.after - change.before < high
     assert high - low < alone.ci95[1] - alone.ci95[0]
+    back = self_bleu_change(after, before, groups=groups, tokenize="none")
+    assert back.ci95 == pytest.approx((-high, -low))
     gone = self_bleu_change(before, [None, *after[1:]], groups=groups, tokenize="none")
     assert gone.before == pytest.approx(self_bleu(before[1:], tokenize="none").mean)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
+from mipo_eval.evaluation.outcomes import measured
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Response, Run, Score, text_key
 from mipo_eval.signature import join
@@ -17,7 +18,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import put_run, put_scores
+from mipo_eval.store.runs import list_runs, put_run, put_scores
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
 from mipo_eval.store.verdicts import put_choices
 from mipo_eval.verdict import Choice
@@ -150,6 +151,12 @@ def _rows(capsys: pytest.CaptureFixture[str], path: Path, number: int, *more: st
     argv = ["leaderboard", "--figure", str(number), "--store", str(path), *more, "--json"]
     assert main(argv) == 0
     return json.loads(capsys.readouterr().out)["rows"]
+
+
+def test_a_question_by_likelihood_is_right_or_wrong(filled: Path) -> None:
+    with Store.open(str(filled)) as store:
+        (run,) = (run for run in list_runs(store) if run.suite == "arc")
+        assert measured(store, run, "accuracy").values.tolist() == [100.0] * 6 + [0.0] * 2
 
 
 def test_figures_are_data(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,6 +106,7 @@ def test_the_error_is_that_of_a_clustered_logistic_regression() -> None:
     [
         (lambda: length_controlled([NAN], [1], [1]), "none of 1 items"),
         (lambda: length_controlled([2], [1], [1]), r"outside 0 \(loss\) to 1"),
+        (lambda: length_controlled([-0.5], [1], [1]), r"outside 0 \(loss\) to 1"),
         (lambda: length_controlled([1, 0], [1], [1]), "lists of one size"),
     ],
 )

@@ -199,6 +199,7 @@ def test_one_group_cannot_be_split() -> None:
     found = best_of([[1.0, 2.0], [2.0, 4.0]], ["a", "b"], ["g", "g"])
     assert (found.name, found.shown) == ("b", 3)
     assert (found.corrected, found.ci95) == (None, None)
+    assert best_of([[1.0, 2.0], [2.0, 4.0]], ["a", "b"], ["g", "h"]).corrected is not None
 
 
 @pytest.mark.parametrize(
