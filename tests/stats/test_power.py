@@ -39,6 +39,7 @@ def test_pairing_helps_as_its_correlation_says() -> None:
 def test_items_needed_is_the_smallest_number_that_detects(wanted) -> None:
     design = Design(sd_first=rate_sd(78), sd_second=rate_sd(80), correlation=0.6)
     n = design.items_needed(wanted)
+    assert n == design.items_needed(-wanted)
     assert n is not None
     assert design.detectable(n) <= wanted < design.detectable(n - 1)
 
