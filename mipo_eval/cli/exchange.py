@@ -129,10 +129,10 @@ def import_results(source: str, wanted: str, store: str, as_json: bool) -> None:
     from mipo_eval.store.engine import Store
 
     output = Output(as_json=as_json)
-    imported = read_path(source, wanted)
+    imported = read_path(source, wanted, output)
     with Store.open(store) as opened:
         others = others_of_the_name(opened, imported.runs)
-        run_ids = store_runs(opened, imported.runs)
+        run_ids = store_runs(opened, imported.runs, output)
     if as_json:
         output.document(
             {

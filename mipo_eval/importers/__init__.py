@@ -20,6 +20,7 @@ from mipo_eval.importers import (
 from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.judges.labelled import in_format
 from mipo_eval.keys import digest, masked, masked_values
+from mipo_eval.progress import Progress, Told, shown
 from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, lasting, now
 from mipo_eval.store.items import item_row
@@ -56,12 +57,15 @@ _MAX_NAME = 64
 _SUFFIXES = {".json", ".jsonl", ".csv", ".eval", ".parquet"}
 
 
-def read_path(source: Path | str, wanted: str = "auto") -> Imported:
+def read_path(
+    source: Path | str, wanted: str = "auto", progress: Progress | None = None
+) -> Imported:
     """Read a file, or every file of a folder, into records; nothing is stored.
 
     Args:
         source: a file, a folder searched through and through, or a data set on the hub.
         wanted: a name of `FORMATS`, or "auto" to tell the format from the fields.
+        progress: told how many files of a folder are read.
 
     Raises:
         ConfigError: a file is of no known format, or nothing in the folder is.
@@ -83,11 +87,13 @@ def read_path(source: Path | str, wanted: str = "auto") -> Imported:
         for file in path.rglob("*")
         if Path(file.name.removesuffix(".gz")).suffix in _SUFFIXES and file.is_file()
     )
-    for file in files:
-        if not file.stat().st_size:
-            imported.left_out["files that are empty"] += 1
-        elif not _read_file(file, wanted, imported):
-            imported.left_out["files of no known format"] += 1
+    with shown(progress, "files read", len(files)) as told:
+        for file in files:
+            if not file.stat().st_size:
+                imported.left_out["files that are empty"] += 1
+            elif not _read_file(file, wanted, imported):
+                imported.left_out["files of no known format"] += 1
+            told(1)
     if not imported.runs:
         left = f"; left out: {_listed(imported)}" if imported.left_out else ""
         raise ConfigError(f"{path} contains no file in a known format ({', '.join(FORMATS)}){left}")
@@ -117,8 +123,15 @@ def _read_file(source: Path | str, wanted: str, imported: Imported) -> bool:
 
 
 @lasting
-def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
+def store_runs(
+    store: Store, records: Sequence[RunRecord], progress: Progress | None = None
+) -> list[str]:
     """Store what was imported and return the run id of each record; can be repeated.
+
+    Args:
+        store: where to.
+        records: what was read.
+        progress: told how many answers are stored.
 
     Raises:
         DataError: a task or metric has a longer name than the store holds.
@@ -126,7 +139,9 @@ def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
     """
     for record in records:
         _check_names(record)
-    store.put_rows(rows for record in earlier.kept_apart(store, records) for rows in _rows(record))
+    kept = earlier.kept_apart(store, records)
+    with shown(progress, "answers stored", sum(len(record.entries) for record in kept)) as told:
+        store.put_rows(rows for record in kept for rows in _rows(record, told))
     return [record.run_id for record in records]
 
 
@@ -142,8 +157,8 @@ def _check_names(record: RunRecord) -> None:
             )
 
 
-def _rows(record: RunRecord) -> Iterator[Rows]:
-    """Yield everything a record puts into the store."""
+def _rows(record: RunRecord, told: Told) -> Iterator[Rows]:
+    """Yield everything a record puts into the store, and tell of it."""
     at = now()
     yield from _answers(record)
     yield from _said(record)
@@ -162,6 +177,7 @@ def _rows(record: RunRecord) -> Iterator[Rows]:
     }
     yield Rows("runs", [run], replace=("updated_at",))
     yield Rows("scores", score_rows(record.run_id, record.scores), replace=None)
+    told(len(record.entries))
 
 
 def _answers(record: RunRecord) -> Iterator[Rows]:

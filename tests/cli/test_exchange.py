@@ -51,6 +51,17 @@ def test_an_imported_run_is_listed_shown_and_exported(capsys: pytest.CaptureFixt
     assert Path("samples_alpaca_eval_1.jsonl").is_file()
 
 
+def test_a_folder_shows_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        rows = [row | {"generator_2": name} for row in ROWS]
+        Path("in", f"{name}.json").write_text(json.dumps(rows))
+    assert main(["import", "in"]) == 0
+    read, stored = capsys.readouterr().err.splitlines()
+    assert read.startswith("files read: 2/2 (")
+    assert stored.startswith("answers stored: 6/6 (")
+
+
 def test_a_malformed_file_is_one_line_and_leaves_no_store(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
