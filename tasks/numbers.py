@@ -29,6 +29,7 @@ _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _NUMBER = re.compile(
     rf"""
     (?<![^\W_])(?<![^\W_]_)(?<!\d\.)            # not the 2 of "H2O", "x_2" or "1.5.2"
+    (?=[-\s$€£¥₹]{{0,5}}[\d.\\])               # quickly: is there anything to read?
     (?P<minus>-\s?)?[$€£¥₹]?\s?(?P<inner_minus>-)?
     (?: (?:(?P<whole>\d+)\s*)?\\[dt]?frac\{{(?P<top>-?\d+)\}}\{{(?P<bottom>\d+)\}}
       | (?:(?P<mixed>\d+)\s+)?(?P<over>{_DIGITS})\s?/\s?(?P<under>\d+(?:\.\d+)?)(?![\d/])
