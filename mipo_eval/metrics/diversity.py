@@ -300,7 +300,7 @@ def same_prompt_scores(
             tok=named(tokenize), smooth="exp", refs="same-prompt", texts=2, draws=_PAIRS
         ),
     )
-    words = tokenize if isinstance(tokenize, Words) else Words(tokenize)  # split once
+    words = Words.of(tokenize)  # split once
     figure = subsets.self_bleu(words(kept))
     whole = self_bleu_score(
         texts, groups=groups, within_groups=True, reasons=reasons, tokenize=words

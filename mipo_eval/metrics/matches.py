@@ -8,7 +8,7 @@ cache. Exact: nothing is sampled, no hash can collide.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mipo_eval.metrics.words import Ints
 
 Keys = NDArray[np.uint64]
+_Value = TypeVar("_Value", bound=np.generic)
 
 _BLOCK = 1 << 16
 """Positions counted at once: their arrays stay in the processor's cache, whatever the total."""
@@ -97,6 +98,11 @@ def _holders(grams: Ints, texts: Ints, text_bits: int) -> _Holders:
     return _Holders(pairs & ((1 << text_bits) - 1), counts, *runs(pairs >> text_bits))
 
 
+def _each(values: NDArray[_Value], held: _Holders) -> NDArray[_Value]:
+    """Return, per entry, the value of its n-gram."""
+    return np.repeat(values, held.sizes)
+
+
 class _Best(NamedTuple):
     """Of each n-gram, the text that has it most; both are (n-grams,)."""
 
@@ -138,7 +144,7 @@ def _clipped(held: _Holders, n_best: int) -> tuple[list[_Best], Ints]:
 
 def _kept(held: _Holders, which: NDArray[np.bool_]) -> _Holders:
     """Return some of the n-grams; `which`: (n-grams,)."""
-    kept = np.repeat(which, held.sizes)
+    kept = _each(which, held)
     sizes = held.sizes[which]
     return _Holders(held.texts[kept], held.counts[kept], np.cumsum(sizes) - sizes, sizes)
 
@@ -184,11 +190,6 @@ def _lost_together(held: _Holders, ids: Ints, order: int) -> Lost:
     texts = held.texts[np.concatenate([other.entries, first.entries])]
     kept = counts > 0
     return Lost(groups[kept], texts[kept], np.full(int(kept.sum()), order), counts[kept])
-
-
-def _each(values: Ints, held: _Holders) -> Ints:
-    """Return, per entry, the value of its n-gram."""
-    return np.repeat(values, held.sizes)
 
 
 def _blocks(words: Ints) -> Iterator[Ints]:

@@ -94,8 +94,6 @@ _NOT_IN_NUMBERS = (
     (re.compile(r"-(?<=[0-9]-)"), " - "),
 )
 """A period or comma that is not between two digits, and a dash behind one."""
-
-
 _ALONE = ("..", ",,", ".,", ",.", "-\n", "<skipped>", END)
 """What a text holds that is split alone, by sacreBLEU.
 
@@ -117,13 +115,14 @@ def _split_13a(texts: Sequence[str]) -> Iterator[tuple[Sequence[int], list[str]]
                 yield [place], _ended(_sacrebleu("13a")(texts[place]))
             places = [place for place, own in zip(places, alone, strict=True) if not own]
             some = [texts[place] for place in places]
+            if not some:
+                continue
         line = f" {_BETWEEN.join(some)}{_BETWEEN}"
         for before, after in _FIRST:
             line = line.replace(before, after)
         for pattern, by in _NOT_IN_NUMBERS:
             line = pattern.sub(by, line)
-        if some:
-            yield places, line.split()
+        yield places, line.split()
 
 
 def _ended(words: Iterable[str]) -> list[str]:
@@ -209,6 +208,11 @@ class Words:
         self._places: defaultdict[str, int] = defaultdict(count().__next__)
         self._known = NumberedTexts(*np.zeros((3, 0), dtype=np.int64))
 
+    @classmethod
+    def of(cls, tokenize: "Tokenize | Words") -> "Words":
+        """Return what knows some texts already, or a new one by the name of its tokenizer."""
+        return tokenize if isinstance(tokenize, Words) else cls(tokenize)
+
     def __call__(self, texts: Iterable[str]) -> NumberedTexts:
         """Return texts as numbered words."""
         which = np.fromiter(map(self._places.__getitem__, texts), np.int64)
@@ -240,7 +244,7 @@ def number_words(texts: Iterable[str], tokenize: Tokenize | Words) -> NumberedTe
     Raises:
         ConfigError: the tokenizer is unknown.
     """
-    return (tokenize if isinstance(tokenize, Words) else Words(tokenize))(texts)
+    return Words.of(tokenize)(texts)
 
 
 def named(tokenize: Tokenize | Words) -> Tokenize:
